@@ -1,0 +1,143 @@
+"""Envelope to msgpack bytes and back.
+
+The envelope is one msgpack array ``[major, minor, cluster, node, boot id, stream, seq, observed-at, monotonic, kind, body, …]``;
+the body is a map without ``kind``. What a newer minor version appends is kept. What cannot be read raises
+:class:`events.errors.CodecError`, never anything else: bytes come from the network.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgpack
+
+from events.base import Event
+from events.envelope import SCHEMA_MAJOR, SCHEMA_MINOR, Envelope, UnknownEvent
+from events.errors import CodecError, MajorVersionError, OversizeError
+from events.vocabulary import KINDS, build
+
+MAX_BYTES: Final = 64 * 1024
+"""Longest encoded envelope. The longest of ours is under 4 KiB; the rest is room for newer versions."""
+MAX_DEPTH: Final = 8
+"""Deepest nesting of maps and arrays within a body."""
+MAX_ITEMS: Final = 4096
+"""Most elements in one map or array."""
+MAX_NAME: Final = 255
+"""Longest cluster, node, boot id, stream or kind, characters."""
+
+_FIELDS: Final = 11
+_PLAIN: Final = (str, int, bool, float, type(None))
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Return the envelope's bytes.
+
+    :raises OversizeError: when they would exceed :data:`MAX_BYTES`.
+    """
+    event = envelope.event
+    body = event.body if isinstance(event, UnknownEvent) else _dump(event) | envelope.extra
+    packed: bytes = msgpack.packb(
+        (
+            SCHEMA_MAJOR,
+            envelope.minor,
+            envelope.cluster,
+            envelope.node,
+            envelope.boot_id,
+            envelope.stream,
+            envelope.seq,
+            envelope.observed_at,
+            envelope.monotonic,
+            event.kind,
+            body,
+            *envelope.tail,
+        )
+    )
+    if len(packed) > MAX_BYTES:
+        raise OversizeError(f"event {event.kind} of {envelope.identity} takes {len(packed)} bytes, more than {MAX_BYTES}")
+    return packed
+
+
+def _dump(event: Event) -> dict[str, Any]:
+    body: dict[str, Any] = event.__pydantic_serializer__.to_python(event, mode="json", exclude_defaults=True)
+    body.pop("kind", None)
+    return body
+
+
+def decode(data: bytes | memoryview) -> Envelope:
+    """Read one envelope.
+
+    :raises OversizeError: when the bytes, a container or a name exceed this module's limits.
+    :raises MajorVersionError: when the sender speaks another major version.
+    :raises CodecError: for anything else that is not an envelope of ours; the message names the part.
+    """
+    if len(data) > MAX_BYTES:
+        raise OversizeError(f"envelope of {len(data)} bytes, more than {MAX_BYTES}")
+    return from_wire(_unpack(data))
+
+
+def _unpack(data: bytes | memoryview) -> Any:
+    try:
+        return msgpack.unpackb(
+            data,
+            use_list=False,
+            strict_map_key=True,
+            max_str_len=MAX_BYTES,
+            max_bin_len=MAX_BYTES,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
+            max_ext_len=0,
+        )
+    # msgpack raises ValueError and its subclasses for broken input, and passes on what str() of a bad UTF-8 raises
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise CodecError(f"not msgpack: {type(error).__name__}: {error}") from error
+
+
+def from_wire(fields: Any) -> Envelope:
+    """Read one envelope from its unpacked array. Raises as :func:`decode`."""
+    if not isinstance(fields, tuple) or not fields:
+        raise CodecError(f"envelope is {type(fields).__name__}, not an array")
+    if fields[0] != SCHEMA_MAJOR:
+        raise MajorVersionError(f"envelope has major version {fields[0]!r:.40}, this Faultline reads {SCHEMA_MAJOR}: update the older side")
+    if len(fields) < _FIELDS:
+        raise CodecError(f"envelope has {len(fields)} elements, expected {_FIELDS}")
+    _, minor, cluster, node, boot_id, stream, seq, observed_at, monotonic, kind, body = fields[:_FIELDS]
+    for name, text in (("cluster", cluster), ("node", node), ("boot id", boot_id), ("stream", stream), ("kind", kind)):
+        if type(text) is not str or not text:
+            raise CodecError(f"envelope's {name} is not a text")
+        if len(text) > MAX_NAME:
+            raise OversizeError(f"envelope's {name} has {len(text)} characters, more than {MAX_NAME}")
+    for name, number, least in (("minor version", minor, 0), ("sequence", seq, 1), ("observed-at", observed_at, 0), ("monotonic", monotonic, 0)):
+        if type(number) is not int or not least <= number < 2**63:
+            raise CodecError(f"envelope's {name} is not a number of at least {least}")
+    if type(body) is not dict:
+        raise CodecError("envelope's body is not a map")
+    tail = tuple(fields[_FIELDS:])
+    _check_depth(body, MAX_DEPTH)
+    _check_depth(tail, MAX_DEPTH)
+    event, extra = _event(kind, body, minor)
+    return Envelope(cluster, node, boot_id, stream, seq, observed_at, monotonic, event, minor, extra, tail)
+
+
+def _event(kind: str, body: dict[str, Any], minor: int) -> tuple[Event | UnknownEvent, dict[str, Any]]:
+    model = KINDS.get(kind)
+    if model is None:
+        return UnknownEvent(kind, body), {}
+    if minor <= SCHEMA_MINOR:
+        return build(kind, body), {}
+    fields = model.model_fields
+    known = {name: value for name, value in body.items() if name in fields}
+    try:
+        return build(kind, known), {name: value for name, value in body.items() if name not in fields}
+    except CodecError:
+        # A newer version may have widened a field's values: what we cannot judge we still keep.
+        return UnknownEvent(kind, body), {}
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if isinstance(value, _PLAIN):
+        return
+    if not left:
+        raise OversizeError(f"event body is nested deeper than {MAX_DEPTH}")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ():
+        if not isinstance(item, _PLAIN):
+            _check_depth(item, left - 1)
