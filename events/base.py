@@ -18,8 +18,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 """A short text fact that is never empty."""
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """A number of things, never negative."""
-Seconds = Annotated[float, Field(ge=0)]
-"""A duration in seconds."""
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A duration in seconds, finite: JSON has no other numbers."""
 
 
 class State(StrEnum):

@@ -116,3 +116,10 @@ class LvmVgConflict(BadEvent):
     aspect: ClassVar[str] = "conflict"
     kind: Literal["lvm.vg.conflict"] = "lvm.vg.conflict"
     reason: Text
+
+
+class ScsiLunConfirmed(OkEvent):
+    """A SCSI device leads again to the logical unit that it led to before."""
+
+    aspect: ClassVar[str] = "identity"
+    kind: Literal["scsi.lun.confirmed"] = "scsi.lun.confirmed"

@@ -7,6 +7,8 @@ the body is a map without ``kind``. What a newer minor version appends is kept. 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import isfinite
 from typing import Any, Final
 
 import msgpack
@@ -26,7 +28,7 @@ MAX_NAME: Final = 255
 """Longest cluster, node, boot id, stream or kind, characters."""
 
 _FIELDS: Final = 11
-_PLAIN: Final = (str, int, bool, float, type(None))
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -96,8 +98,10 @@ def from_wire(fields: Any) -> Envelope:
     """Read one envelope from its unpacked array. Raises as :func:`decode`."""
     if not isinstance(fields, tuple) or not fields:
         raise CodecError(f"envelope is {type(fields).__name__}, not an array")
-    if fields[0] != SCHEMA_MAJOR:
-        raise MajorVersionError(f"envelope has major version {fields[0]!r:.40}, this Faultline reads {SCHEMA_MAJOR}: update the older side")
+    major = fields[0]
+    if type(major) is not int or major != SCHEMA_MAJOR:
+        shown = major if type(major) is int else f"of type {type(major).__name__}"
+        raise MajorVersionError(f"envelope has major version {shown}, this Faultline reads {SCHEMA_MAJOR}: update the older side")
     if len(fields) < _FIELDS:
         raise CodecError(f"envelope has {len(fields)} elements, expected {_FIELDS}")
     _, minor, cluster, node, boot_id, stream, seq, observed_at, monotonic, kind, body = fields[:_FIELDS]
@@ -106,14 +110,18 @@ def from_wire(fields: Any) -> Envelope:
             raise CodecError(f"envelope's {name} is not a text")
         if len(text) > MAX_NAME:
             raise OversizeError(f"envelope's {name} has {len(text)} characters, more than {MAX_NAME}")
-    for name, number, least in (("minor version", minor, 0), ("sequence", seq, 1), ("observed-at", observed_at, 0), ("monotonic", monotonic, 0)):
+    for name, number, least in (
+        ("minor version", minor, 0),
+        ("sequence", seq, 1),
+        ("observed-at", observed_at, 0),
+        ("monotonic", monotonic, 0),
+    ):
         if type(number) is not int or not least <= number < 2**63:
             raise CodecError(f"envelope's {name} is not a number of at least {least}")
     if type(body) is not dict:
         raise CodecError("envelope's body is not a map")
     tail = tuple(fields[_FIELDS:])
-    _check_depth(body, MAX_DEPTH)
-    _check_depth(tail, MAX_DEPTH)
+    _check((body, *tail), MAX_DEPTH)
     event, extra = _event(kind, body, minor)
     return Envelope(cluster, node, boot_id, stream, seq, observed_at, monotonic, event, minor, extra, tail)
 
@@ -133,11 +141,22 @@ def _event(kind: str, body: dict[str, Any], minor: int) -> tuple[Event | Unknown
         return UnknownEvent(kind, body), {}
 
 
-def _check_depth(value: Any, left: int) -> None:
-    if isinstance(value, _PLAIN):
-        return
-    if not left:
-        raise OversizeError(f"event body is nested deeper than {MAX_DEPTH}")
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ():
-        if not isinstance(item, _PLAIN):
-            _check_depth(item, left - 1)
+def _check(items: Iterable[Any], left: int) -> None:
+    """Refuse what JSON could not carry on (streams and reports are JSON), and containers nested deeper than ``left``."""
+    for value in items:
+        kind = type(value)
+        if kind in _PLAIN:
+            continue
+        if kind is float:
+            if not isfinite(value):
+                raise CodecError(f"event body holds the number {value}, which JSON does not have")
+        elif kind is not dict and kind is not tuple:
+            raise CodecError(f"event body holds a value of type {kind.__name__}, which JSON does not have")
+        elif not left:
+            raise OversizeError(f"event body is nested deeper than {MAX_DEPTH}")
+        elif kind is tuple:
+            _check(value, left - 1)
+        elif all(type(key) is str for key in value):
+            _check(value.values(), left - 1)
+        else:
+            raise CodecError("event body has a key that is not a text")

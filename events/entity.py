@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MAX_ENTITY_LENGTH = 512
 """Longest entity text, characters. An IQN is at most 223 (RFC 7143 §4.2.7.1), an export path seldom above 255."""
 
-_KEY = re.compile(r"[^\x00-\x20\x7f]+(?: [^\x00-\x20\x7f]+)*")
-"""A key is printable; inner single blanks are allowed since export paths may hold them."""
+_KEY = re.compile(r"[^\x00-\x20\x7f-\x9f\ud800-\udfff]+(?: [^\x00-\x20\x7f-\x9f\ud800-\udfff]+)*")
+"""A key is printable and has a UTF-8 form; inner single blanks are allowed since export paths may hold them."""
 
 
 class EntityKind(StrEnum):
@@ -91,6 +91,7 @@ class Entity:
     key: str
 
     def __post_init__(self) -> None:
+        """Refuse what is no name."""
         if len(self.key) + len(self.kind) >= MAX_ENTITY_LENGTH:
             raise EntityError(f"entity key of kind {self.kind} is longer than {MAX_ENTITY_LENGTH} characters")
         if not _KEY.fullmatch(self.key):

@@ -1,0 +1,142 @@
+"""What lines taught about this node's sessions, disks and maps.
+
+Kernel lines name ``connection1:0``, ``sd 2:0:0:0`` or ``8:16`` and never the portal, target or LUN behind them. Other lines
+tell the joins once, at login or when a map is made; this is the memory of them. It is plain data, stored by the spool in
+the same transaction as the cursor, so that a restart in the middle of a journal forgets nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from events.entity import Entity, EntityKind
+
+_WWID = re.compile(r"3[0-9a-f]{16,32}|eui\.[0-9a-f]{16,32}|nvme\..+")
+"""Map names that are WWIDs already (``user_friendly_names no``): 3 + NAA identifier, or an EUI-64."""
+
+
+@dataclass(slots=True)
+class SessionPeer:
+    """The far end of an iSCSI session: target name and portal (``address:port``)."""
+
+    target: str
+    portal: str
+
+
+@dataclass(slots=True)
+class MapState:
+    """What is known of a multipath map: legs as ``major:minor``, most paths ever seen active, and the last count."""
+
+    legs: list[str] = field(default_factory=list)
+    most: int = 0
+    active: int | None = None
+
+
+@dataclass(slots=True)
+class Inventory:
+    """Joins of one node and one boot."""
+
+    boot_id: str = ""
+    sessions: dict[int, SessionPeer] = field(default_factory=dict)
+    disks: dict[str, str] = field(default_factory=dict)
+    """``host:channel:target:lun`` to ``sdX``."""
+    luns: dict[str, str] = field(default_factory=dict)
+    """``host:channel:target:lun`` to the WWID that the device first identified itself with."""
+    remapped: dict[str, str] = field(default_factory=dict)
+    """``host:channel:target:lun`` to the foreign WWID that it leads to now."""
+    maps: dict[str, MapState] = field(default_factory=dict)
+    last_path_failed: bool = False
+    """Whether multipathd's last word on a path was bad: it tells what a bare count of active paths means."""
+
+    @classmethod
+    def load(cls, memory: dict[str, Any] | None) -> Self:
+        """Rebuild from :meth:`dump`; None is a fresh start."""
+        data = dict(memory or {})
+        data["sessions"] = {int(number): SessionPeer(**peer) for number, peer in data.get("sessions", {}).items()}
+        data["maps"] = {name: MapState(**state) for name, state in data.get("maps", {}).items()}
+        return cls(**data)
+
+    def dump(self) -> dict[str, Any]:
+        """Return plain maps, lists, texts and numbers."""
+        data = asdict(self)
+        data["sessions"] = {str(number): peer for number, peer in data["sessions"].items()}
+        return data
+
+    def enter_boot(self, boot_id: str) -> bool:
+        """Forget everything when the boot is another one; session numbers and disk names start anew. Return whether it was."""
+        if boot_id == self.boot_id:
+            return False
+        known = bool(self.boot_id)
+        self.__init__(boot_id=boot_id)  # type: ignore[misc]
+        return known
+
+    def attach(self, address: str, disk: str) -> None:
+        """A device appeared: what stood at its address before is forgotten."""
+        self.disks[address] = disk
+        self.luns.pop(address, None)
+        self.remapped.pop(address, None)
+
+    def address_of(self, disk: str) -> str | None:
+        """Return the SCSI address of ``sdX``."""
+        return next((address for address, name in self.disks.items() if name == disk), None)
+
+    def lun_of_disk(self, disk: str) -> Entity | None:
+        """Return the LUN that ``sdX`` led to when it appeared."""
+        address = self.address_of(disk)
+        wwid = self.luns.get(address) if address else None
+        return Entity(EntityKind.LUN, wwid) if wwid else None
+
+    def lun_of_address(self, node: str, address: str) -> Entity:
+        """Return the LUN at a SCSI address, or the device itself while its LUN is not known."""
+        wwid = self.luns.get(address)
+        return Entity(EntityKind.LUN, wwid) if wwid else Entity(EntityKind.SCSI_DEVICE, f"{node}/{address}")
+
+    def lun_of_map(self, node: str, name: str) -> Entity:
+        """Return the LUN behind a map, or the map itself while no leg told its WWID."""
+        if _WWID.fullmatch(name):
+            return Entity(EntityKind.LUN, name)
+        state = self.maps.get(name)
+        for leg in state.legs if state else ():
+            disk = disk_of_number(leg)
+            lun = self.lun_of_disk(disk) if disk else None
+            if lun:
+                return lun
+        return Entity(EntityKind.MULTIPATH_MAP, f"{node}/{name}")
+
+    def map_of_leg(self, leg: str) -> str | None:
+        """Return the map that a ``major:minor`` is a leg of."""
+        return next((name for name, state in self.maps.items() if leg in state.legs), None)
+
+
+_SD_MAJORS = (8, 65, 66, 67, 68, 69, 70, 71, 128, 129, 130, 131, 132, 133, 134, 135)
+"""Block majors of SCSI disks in order (Linux Documentation/admin-guide/devices.txt); 16 disks each, 16 minors a disk."""
+
+
+def disk_of_number(number: str) -> str | None:
+    """Return ``sdX`` for ``major:minor``, or None when it is no whole SCSI disk of the classic majors."""
+    major, _, minor = number.partition(":")
+    if not (major.isdigit() and minor.isdigit()) or int(major) not in _SD_MAJORS or int(minor) % 16 or int(minor) > 255:
+        return None
+    index = _SD_MAJORS.index(int(major)) * 16 + int(minor) // 16
+    letters = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        letters = chr(ord("a") + rest) + letters
+    return f"sd{letters}"
+
+
+def number_of_disk(disk: str) -> str | None:
+    """Return ``major:minor`` of ``sdX``, the inverse of :func:`disk_of_number`."""
+    letters = disk.removeprefix("sd")
+    if not letters.isalpha() or not letters.islower() or letters == disk:
+        return None
+    index = 0
+    for letter in letters:
+        index = index * 26 + ord(letter) - ord("a") + 1
+    index -= 1
+    if index >= len(_SD_MAJORS) * 16:
+        return None
+    return f"{_SD_MAJORS[index // 16]}:{index % 16 * 16}"

@@ -1,0 +1,99 @@
+"""The step of the core: one event, heartbeat or tick in, effects out.
+
+``step(state, input, now)`` takes readings into cells at once, and looks at the verdict when it is due: after a change has
+settled, when a deadline of an incident passes. Everything is decided from the state and ``now``; the same inputs at the same
+times give the same incidents, in production, in ``faultline replay`` and in the simulator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.core.effects import Effect
+from controller.core.evidence import SECOND, Answer, Reading, forgotten, readings
+from controller.core.intake import answer, forget, look
+from controller.core.look import look_now
+from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
+from controller.core.timings import Timings
+from events.base import Event
+from events.cluster import NodeBooted
+from events.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A node's agent was heard (any message): its well cells count as still well."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A node takes part whose liveness is not watched (replay): it counts as alive for good."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed."""
+
+
+Input = Envelope | Heard | Joined | Tick
+
+
+def step(state: CoreState, given: Input, now: int, timings: Timings) -> tuple[CoreState, list[Effect]]:
+    """Take one input at ``now`` (UTC microseconds) and return the state with what must be done.
+
+    ``state`` is consumed: it is changed in place and returned.
+    """
+    match given:
+        case Envelope():
+            _take(state, given, now, timings)
+        case Heard(node):
+            _hear(state, node, now)
+        case Joined(node):
+            _node(state, node)
+        case Tick():
+            pass
+    if state.look_at is None or now < state.look_at:
+        return state, []
+    return state, look_now(state, now, timings)
+
+
+def _node(state: CoreState, name: str) -> NodeInfo:
+    node = state.nodes.get(name)
+    if node is None:
+        node = state.nodes[name] = NodeInfo(name)
+        state.touch("nodes", name)
+    return node
+
+
+def _hear(state: CoreState, name: str, now: int) -> None:
+    node = _node(state, name)
+    # Once a second is enough for a limit of many: storing each heartbeat of a storm would cost more than the storm.
+    if now - node.heard >= SECOND:
+        node.heard = now
+        state.touch("nodes", name)
+    if node.silent:
+        node.silent = False
+        answer(state, CONTROLLER, Reading(f"node/{name}", "agent", Answer.OK), now, "", "")
+        look(state, now)
+    elif state.look_at is None:
+        look(state, now + SECOND)
+
+
+def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> None:
+    _node(state, envelope.node)
+    event = envelope.event
+    if isinstance(event, NodeBooted):
+        for cell in [cell for cell in state.cells.values() if cell.node == envelope.node]:
+            forget(state, cell, now)
+    elif closed := forgotten(envelope):
+        cell_ = state.cells.get(cell_key(envelope.node, closed[0], "session", closed[1]))
+        if cell_ is not None:
+            forget(state, cell_, now)
+    for reading in readings(envelope):
+        assert isinstance(event, Event)
+        if answer(state, envelope.node, reading, envelope.observed_at, event.seen.excerpt, str(envelope.identity)):
+            look(state, now + timings.settle if reading.answer is Answer.BAD else now)

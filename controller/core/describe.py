@@ -1,0 +1,147 @@
+"""An incident in words: title, why, evidence, alternatives. One place for all wording; other code passes reasons, not texts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from controller.core.causes import CAUSES, Cause
+from controller.core.evidence import Answer
+from controller.core.report import Alternative, Change, Evidence, IncidentReport, Moment
+from controller.core.state import CONTROLLER, Cell, CoreState, Incident
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_EVIDENCE = 64
+"""Most cells listed in a report: enough for any cluster's verdict, and a mail stays readable."""
+
+
+def rfc3339(at: int) -> str:
+    """Return UTC microseconds since 1970 as RFC 3339 with microseconds, ``2026-11-23T02:51:47.730550Z``."""
+    return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def key_of(entity: str) -> str:
+    """Return an entity's key without its kind."""
+    return entity.partition("/")[2]
+
+
+def title(incident: Incident) -> str:
+    """Return one sentence for a subject line: what broke, and for whom."""
+    info = CAUSES[incident.cause]
+    text = info.sentence.format(entity=key_of(incident.entity))
+    if incident.cause is Cause.NODE_STORAGE_NETWORK and incident.scope:
+        text = f"Node {key_of(incident.entity)} lost its way to {incident.scope.replace('/', ' ', 1)}"
+    nodes = [node for node in incident.nodes if node not in {key_of(incident.entity), CONTROLLER}]
+    return f"{text} ({_names(nodes)})" if nodes else text
+
+
+def _names(nodes: list[str], most: int = 5) -> str:
+    return ", ".join(nodes) if len(nodes) <= most else f"{', '.join(nodes[:most])} and {len(nodes) - most} more"
+
+
+def report(state: CoreState, incident: Incident, change: Change, at: int) -> IncidentReport:
+    """Build the public form of an incident as it stands now."""
+    info = CAUSES[incident.cause]
+    roots = [state.cells[key] for key in incident.roots if key in state.cells]
+    consequences = [state.cells[key] for key in incident.consequences if key in state.cells]
+    storages = sorted({key_of(cell.entity) for cell in consequences if cell.entity.startswith("storage/")})
+    related = sorted(
+        {name for cell in [*roots, *consequences] for name in (cell.entity, cell.via) if name and not name.startswith("node/")}
+        - {incident.entity}
+    )
+    return IncidentReport(
+        change=change,
+        id=incident.id,
+        number=incident.number,
+        state=incident.state.value,
+        cause=incident.cause.value,
+        entity=incident.entity,
+        title=title(incident),
+        confidence=incident.confidence,
+        severity=info.severity,
+        nodes=tuple(incident.nodes),
+        storages=tuple(storages),
+        ha_can_help=info.ha_can_help,
+        why=tuple(_why(state, incident, roots, consequences)),
+        remedies=info.remedies,
+        alternatives=tuple(Alternative(**one) for one in incident.alternatives),
+        evidence=tuple(_evidence(state, incident, roots, consequences))[:_MOST_EVIDENCE],
+        related=tuple(related),
+        timeline=tuple(Moment(at=rfc3339(when), change=what, text=text) for when, what, text in incident.timeline),
+        cluster=state.cluster,
+        at=rfc3339(at),
+        opened_at=rfc3339(incident.opened_at),
+        resolved_at=None if incident.resolved_at is None else rfc3339(incident.resolved_at),
+    )
+
+
+def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: list[Cell]) -> list[str]:
+    """Return the verdict's reasons as sentences, strongest first."""
+    observers = sorted({cell.node for cell in roots})
+    alive = sorted(name for name, node in state.nodes.items() if not node.silent)
+    lines = [f"Reported by {len(observers)} of {max(len(alive), len(observers))} nodes: {_names(observers, 8)}."]
+    well = [state.cells[key] for key in incident.against if key in state.cells]
+    if well:
+        lines.append(f"Against it: {_names(sorted({cell.node for cell in well}))} still reach it.")
+    lines += _comparison(state, incident, roots)
+    if consequences:
+        things = sorted({f"{cell.entity.replace('/', ' ', 1)} on {cell.node}" for cell in consequences})
+        lines.append(f"It explains {len(consequences)} further sign(s): {_names(things)}.")
+    if incident.proof:
+        first = min(incident.proof.items(), key=lambda item: item[1])
+        when, excerpt = first[1]
+        lines.append(f"First sign {rfc3339(when)} on {first[0].partition('|')[0]}: {excerpt}")
+    return lines
+
+
+def _comparison(state: CoreState, incident: Incident, roots: list[Cell]) -> list[str]:
+    """Say what is still well beside what is broken: that is what names the domain."""
+    keys = {cell.key for cell in roots}
+    reach = {"session", "reach"}
+    lost = sorted({key_of(cell.entity) for cell in roots if cell.aspect in reach})
+    if incident.cause in {Cause.NODE_STORAGE_NETWORK, Cause.PATH_REDUNDANCY_LOST} and lost:
+        nodes = {cell.node for cell in roots}
+        names = {cell.entity for cell in roots}
+        others = sorted(
+            {cell.node for cell in state.cells.values() if cell.entity in names and cell.node not in nodes and cell.answer is Answer.OK}
+        )
+        text = f"{_names(sorted(nodes))} lost {_names(lost)}"
+        return [f"{text}; {_names(others)} still use it." if others else f"{text}; no other node reports trouble with it."]
+    if incident.cause is Cause.ISCSI_PORTAL_DOWN:
+        targets = {cell.via for cell in roots}
+        others = sorted(
+            {
+                key_of(cell.entity)
+                for cell in state.cells.values()
+                if cell.via in targets and cell.entity != incident.entity and cell.answer is Answer.OK and cell.key not in keys
+            }
+        )
+        return [f"The target still answers on {_names(others)}."] if others else []
+    if incident.cause is Cause.ISCSI_TARGET_DOWN and len(lost) > 1:
+        return [f"All its portals are lost: {_names(lost)}."]
+    return []
+
+
+def _evidence(state: CoreState, incident: Incident, roots: list[Cell], consequences: list[Cell]) -> list[Evidence]:
+    against = [state.cells[key] for key in incident.against if key in state.cells]
+    return [
+        *(_one(state, incident, cell, "for") for cell in roots),
+        *(_one(state, incident, cell, "against") for cell in against),
+        *(_one(state, incident, cell, "consequence") for cell in consequences),
+    ]
+
+
+def _one(state: CoreState, incident: Incident, cell: Cell, speaks: str) -> Evidence:
+    node = state.nodes.get(cell.node)
+    answer = Answer.UNKNOWN if node is not None and node.silent else cell.answer
+    when, excerpt = incident.proof.get(cell.key, (cell.since, cell.excerpt))
+    return Evidence.model_validate(
+        {
+            "node": cell.node,
+            "entity": cell.entity,
+            "aspect": cell.aspect,
+            "state": answer.value,
+            "speaks": speaks,
+            "at": rfc3339(when),
+            "excerpt": excerpt,
+        }
+    )

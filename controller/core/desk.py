@@ -1,0 +1,55 @@
+"""One look's working place: the state, the time, what must be done. Lifecycle and matching both work at it."""
+
+from __future__ import annotations
+
+from controller.core.describe import report
+from controller.core.effects import Effect, Tell
+from controller.core.evidence import Answer
+from controller.core.incident import Trigger, advance
+from controller.core.report import Change
+from controller.core.state import Cell, CoreState, Incident
+from controller.core.timings import Timings
+
+
+class Desk:
+    """State and time of one look, and the few changes that incidents go through."""
+
+    def __init__(self, state: CoreState, now: int, timings: Timings) -> None:
+        self.state = state
+        self.now = now
+        self.timings = timings
+        self.effects: list[Effect] = []
+        self.next: int | None = None
+
+    def again(self, at: int) -> None:
+        """Ask for another look, never before the next microsecond."""
+        at = max(at, self.now + 1)
+        self.next = at if self.next is None else min(self.next, at)
+
+    def bad(self, keys: list[str]) -> list[Cell]:
+        """Return those of some cells that are bad now."""
+        cells = self.state.cells
+        return [cells[key] for key in keys if key in cells and cells[key].answer is Answer.BAD]
+
+    def resolve(self, incident: Incident, trigger: Trigger, text: str) -> None:
+        """End an incident and tell it."""
+        self.move(incident, trigger)
+        incident.resolved_at = self.now
+        self.tell(incident, Change.RESOLVED, text)
+
+    def move(self, incident: Incident, trigger: Trigger) -> None:
+        """Advance an incident's state by the table."""
+        incident.state = advance(incident.state, trigger)
+        self.state.touch("incidents", incident.id)
+
+    def note(self, incident: Incident, change: str, text: str) -> None:
+        """Add to an incident's history without telling anybody."""
+        incident.timeline.append((self.now, change, text))
+        self.state.touch("incidents", incident.id)
+
+    def tell(self, incident: Incident, change: Change, text: str) -> None:
+        """Tell a change of an incident, and add it to its history."""
+        incident.number += 1
+        incident.changed_at = self.now
+        self.note(incident, change.value, text)
+        self.effects.append(Tell(report(self.state, incident, change, self.now)))

@@ -1,0 +1,24 @@
+"""What the core wants done. Whoever runs it does these, in order; the core itself does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.core.report import IncidentReport
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """People and machines must be told of an incident's change; it must be stored in the same transaction as the state."""
+
+    report: IncidentReport
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Call ``step`` with a :class:`controller.core.correlate.Tick` at this time at the latest, UTC microseconds."""
+
+    at: int
+
+
+Effect = Tell | WakeAt

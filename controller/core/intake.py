@@ -1,0 +1,56 @@
+"""Readings into cells, and the wish to look at them."""
+
+from __future__ import annotations
+
+from controller.core.evidence import SECOND, Answer, Reading
+from controller.core.state import Cell, CoreState, cell_key
+
+
+def look(state: CoreState, at: int) -> None:
+    """Ask for the verdict to be looked at, at this time or earlier."""
+    state.look_at = at if state.look_at is None else min(state.look_at, at)
+
+
+def forget(state: CoreState, cell: Cell, now: int) -> None:
+    """Let a cell know nothing any more."""
+    cell.answer, cell.since, cell.expires = Answer.UNKNOWN, now, 0
+    state.touch("cells", cell.key)
+    look(state, now)
+
+
+def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str, origin: str) -> bool:
+    """Take one reading into its cell; return whether the answer changed. Readings older than the cell are late: dropped."""
+    key = cell_key(node, reading.entity, reading.aspect, reading.via)
+    cell = state.cells.get(key)
+    lasting = at + reading.lasts * SECOND if reading.lasts else 0
+    if cell is None:
+        state.cells[key] = Cell(
+            node,
+            reading.entity,
+            reading.aspect,
+            reading.via,
+            reading.layer,
+            reading.answer,
+            at,
+            at,
+            lasting,
+            reading.notices,
+            reading.silent,
+            excerpt,
+            origin,
+        )
+        state.touch("cells", key)
+        return True
+    if at < cell.seen:
+        return False
+    cell.seen = at
+    if cell.answer is reading.answer:
+        if cell.expires:
+            # What holds until told otherwise outranks what must be renewed.
+            cell.expires = lasting
+            state.touch("cells", key)
+        return False
+    cell.answer, cell.since, cell.expires = reading.answer, at, lasting
+    cell.silent, cell.excerpt, cell.origin = reading.silent, excerpt, origin
+    state.touch("cells", key)
+    return True

@@ -1,0 +1,145 @@
+"""One look at all evidence: incidents move on by what their own cells say, then verdicts are matched to them."""
+
+from __future__ import annotations
+
+from controller.core.desk import Desk
+from controller.core.effects import Effect, WakeAt
+from controller.core.evidence import Answer, Reading
+from controller.core.hypothesis import Scene, follows
+from controller.core.incident import IncidentState, Trigger
+from controller.core.intake import answer
+from controller.core.matching import match
+from controller.core.report import Change
+from controller.core.state import CONTROLLER, Cell, CoreState, Incident
+from controller.core.timings import Timings
+from controller.core.verdict import judge
+
+
+def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
+    """Look at everything and return what must be done, the time of the next look included."""
+    desk = Desk(state, now, timings)
+    _expire(desk)
+    _silences(desk)
+    for incident in state.live_incidents():
+        _progress(desk, incident)
+    match(desk, judge(_scene(desk), timings.settle))
+    _forget_old(desk)
+    state.look_at = desk.next
+    if desk.next is not None:
+        desk.effects.append(WakeAt(desk.next))
+    return desk.effects
+
+
+def _expire(desk: Desk) -> None:
+    for cell in desk.state.cells.values():
+        if cell.expires and cell.answer is Answer.BAD:
+            if cell.expires <= desk.now:
+                cell.answer, cell.since, cell.expires = Answer.UNKNOWN, desk.now, 0
+                desk.state.touch("cells", cell.key)
+            else:
+                desk.again(cell.expires)
+
+
+def _silences(desk: Desk) -> None:
+    for node in desk.state.nodes.values():
+        if not node.heard or node.silent:
+            continue
+        limit = node.heard + desk.timings.silent_after
+        if limit > desk.now:
+            desk.again(limit)
+            continue
+        node.silent = True
+        desk.state.touch("nodes", node.name)
+        reading = Reading(f"node/{node.name}", "agent", Answer.BAD)
+        answer(desk.state, CONTROLLER, reading, desk.now, "no heartbeat", "")
+
+
+def _progress(desk: Desk, incident: Incident) -> None:
+    """Move an incident on by what its own cells say."""
+    roots_bad = desk.bad(incident.roots)
+    if incident.state is IncidentState.RECOVERING:
+        _finish(desk, incident, roots_bad)
+    elif not roots_bad:
+        since = [desk.state.cells[key].since for key in incident.roots if key in desk.state.cells]
+        incident.recovered_at = max(since, default=desk.now)
+        desk.move(incident, Trigger.RECOVERED)
+        desk.tell(incident, Change.RECOVERING, _recovery_text(desk, incident))
+        _finish(desk, incident, roots_bad)
+    elif incident.state is IncidentState.OPEN:
+        due = incident.changed_at + desk.timings.confirm
+        if due <= desk.now:
+            desk.move(incident, Trigger.HELD)
+            desk.note(incident, "confirmed", "the verdict has held")
+        else:
+            desk.again(due)
+
+
+def _recovery_text(desk: Desk, incident: Incident) -> str:
+    unknown = all(desk.state.cells[key].answer is Answer.UNKNOWN for key in incident.roots if key in desk.state.cells)
+    return "no further sign of it, though nobody reported its end" if unknown else "everything that it explains works again"
+
+
+def _finish(desk: Desk, incident: Incident, roots_bad: list[Cell]) -> None:
+    """Resolve a recovering incident once it stayed well; while a root is bad again the verdict decides what that is."""
+    if roots_bad:
+        return
+    recovered = incident.recovered_at or desk.now
+    due = recovered + desk.timings.recovery_hold
+    consequences = desk.bad(incident.consequences)
+    if consequences:
+        due = recovered + desk.timings.consequence_hold
+    else:
+        last = [desk.state.cells[key].since for key in incident.consequences if key in desk.state.cells]
+        due = max(due, max(last, default=0) + desk.timings.settle)
+    if due <= desk.now:
+        desk.resolve(incident, Trigger.STAYED_WELL, "it stayed well")
+    else:
+        desk.again(due)
+
+
+def _scene(desk: Desk) -> Scene:
+    """Return what there is to explain now.
+
+    Cells of unresolved incidents that are not fully recovered count as bad although they may be well again: a fault that
+    recovers node by node stays the fault that it was. Consequences of recovering incidents wait for their hold.
+    """
+    latched: set[str] = set()
+    excused: set[str] = set()
+    for incident in desk.state.live_incidents():
+        if incident.state is not IncidentState.RECOVERING:
+            latched.update(key for key in incident.roots if _answers(desk, key) is Answer.OK)
+        elif not desk.bad(incident.roots):
+            excused |= _excused(desk, incident)
+    cells = desk.state.cells
+    bad = [cell for key, cell in cells.items() if (cell.answer is Answer.BAD and key not in excused) or key in latched]
+    keys = {cell.key for cell in bad}
+    others = [cell for key, cell in cells.items() if key not in keys and cell.answer is Answer.OK]
+    alive = frozenset(name for name, node in desk.state.nodes.items() if not node.silent)
+    return Scene(desk.now, bad, others, alive)
+
+
+def _excused(desk: Desk, incident: Incident) -> set[str]:
+    """Return cells that a recovering incident still answers for, and take in those that turned bad late."""
+    roots = [desk.state.cells[key] for key in incident.roots if key in desk.state.cells]
+    owned = {key for one in desk.state.live_incidents() for key in one.cells}
+    late = [key for key, cell in desk.state.cells.items() if cell.answer is Answer.BAD and key not in owned and follows(cell, roots)]
+    if late:
+        incident.consequences = sorted({*incident.consequences, *late})
+        desk.state.touch("incidents", incident.id)
+        _finish(desk, incident, [])
+    return set(incident.consequences)
+
+
+def _answers(desk: Desk, key: str) -> Answer:
+    cell = desk.state.cells.get(key)
+    return cell.answer if cell else Answer.UNKNOWN
+
+
+def _forget_old(desk: Desk) -> None:
+    """Drop resolved incidents that can no longer flap; the store keeps their history."""
+    for incident in list(desk.state.incidents.values()):
+        if incident.state is not IncidentState.RESOLVED or incident.resolved_at is None:
+            continue
+        if incident.resolved_at + desk.timings.flap_window_max <= desk.now:
+            del desk.state.incidents[incident.id]
+            desk.state.touch("incidents", incident.id)

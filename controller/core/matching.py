@@ -1,0 +1,161 @@
+"""Verdicts to incidents: which incident a verdict belongs to, when a new one opens, when one is revised, reopened or merged."""
+
+from __future__ import annotations
+
+from hashlib import blake2s
+
+from controller.core.describe import title
+from controller.core.desk import Desk
+from controller.core.evidence import Answer
+from controller.core.hypothesis import kind_of
+from controller.core.incident import IncidentState, Trigger
+from controller.core.report import Change
+from controller.core.state import CONTROLLER, Incident
+from controller.core.verdict import Verdict
+
+
+def match(desk: Desk, verdicts: list[Verdict]) -> None:
+    """Give each verdict to the incident that it shares most cells with; each incident takes one."""
+    taken: set[str] = set()
+    for verdict in sorted(verdicts, key=lambda one: (-len(one.cells), one.cause, one.entity, one.scope)):
+        incident = _incident_of(desk, verdict, taken)
+        if incident is None:
+            _open(desk, verdict, taken)
+        else:
+            taken.add(incident.id)
+            _revise(desk, incident, verdict)
+    _merge(desk, verdicts, taken)
+
+
+def _incident_of(desk: Desk, verdict: Verdict, taken: set[str]) -> Incident | None:
+    best: tuple[int, Incident] | None = None
+    for incident in desk.state.live_incidents():
+        shared = len(verdict.cells & incident.cells)
+        same = (incident.cause, incident.entity) == (verdict.cause, verdict.entity)
+        if incident.id in taken or not (shared or same):
+            continue
+        if incident.state is IncidentState.RECOVERING and not same:
+            continue
+        weight = shared + (1000 if same else 0)
+        if best is None or weight > best[0]:
+            best = (weight, incident)
+    return best[1] if best else None
+
+
+def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
+    if verdict.stable_at > desk.now:
+        desk.again(verdict.stable_at)
+        return
+    before = _last_like(desk, verdict)
+    for incident in desk.state.live_incidents():
+        # A recovering incident whose cells now belong to another fault is over.
+        if incident.state is IncidentState.RECOVERING and verdict.roots & set(incident.roots) and incident.id not in taken:
+            desk.resolve(incident, Trigger.STAYED_WELL, "over; what broke next is another fault")
+    if before is not None and verdict.onset - (before.recovered_at or 0) <= _window(desk, before):
+        _take_over(desk, before, verdict)
+        before.relapses += 1
+        desk.move(before, Trigger.RELAPSED)
+        before.resolved_at = before.recovered_at = None
+        desk.tell(before, Change.REOPENED, "it broke again soon after it had recovered")
+        taken.add(before.id)
+        return
+    incident = _new(desk, verdict, before.relapses + 1 if before else 0)
+    taken.add(incident.id)
+    desk.tell(incident, Change.OPENED, title(incident))
+
+
+def _window(desk: Desk, incident: Incident) -> int:
+    return min(desk.timings.flap_window << min(incident.relapses, 16), desk.timings.flap_window_max)
+
+
+def _last_like(desk: Desk, verdict: Verdict) -> Incident | None:
+    alike = [
+        one
+        for one in desk.state.incidents.values()
+        if one.state is IncidentState.RESOLVED
+        and not one.merged_into
+        and (one.cause, one.entity) == (verdict.cause, verdict.entity)
+        and verdict.onset - (one.recovered_at or one.resolved_at or 0) <= desk.timings.flap_window_max
+    ]
+    return max(alike, key=lambda one: (one.resolved_at or 0, one.id), default=None)
+
+
+def _new(desk: Desk, verdict: Verdict, relapses: int) -> Incident:
+    seed = "|".join((desk.state.cluster, verdict.cause, verdict.entity, str(verdict.onset), *sorted(verdict.roots)))
+    identity = blake2s(seed.encode(), digest_size=5).hexdigest()
+    incident = Incident(
+        id=f"fl-{identity}",
+        state=IncidentState.OPEN,
+        cause=verdict.cause,
+        entity=verdict.entity,
+        scope=verdict.scope,
+        roots=[],
+        consequences=[],
+        opened_at=verdict.onset,
+        changed_at=desk.now,
+        relapses=relapses,
+    )
+    desk.state.incidents[incident.id] = incident
+    _take_over(desk, incident, verdict)
+    desk.again(desk.now + desk.timings.confirm)
+    return incident
+
+
+def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:
+    """Make a verdict an incident's own."""
+    incident.cause, incident.entity, incident.scope = verdict.cause, verdict.entity, verdict.scope
+    incident.roots = sorted(verdict.roots | {key for key in incident.roots if key in verdict.cells})
+    incident.consequences = sorted((verdict.consequences | set(incident.consequences)) - set(incident.roots))
+    incident.confidence = verdict.confidence
+    incident.against = list(verdict.against)
+    incident.nodes = sorted({desk.state.cells[key].node for key in incident.roots} - {CONTROLLER})
+    if kind_of(desk.state.cells[incident.roots[0]])[0] == "node" and not incident.nodes:
+        incident.nodes = [verdict.entity.partition("/")[2]]
+    incident.alternatives = [
+        {
+            "cause": one.hypothesis.cause.value,
+            "entity": one.hypothesis.entity,
+            "confidence": round(1 - verdict.confidence, 2) if one is verdict.alternatives[0] else 0.0,
+            "reason": one.reason,
+        }
+        for one in verdict.alternatives
+    ]
+    for key in incident.roots:
+        cell = desk.state.cells[key]
+        if cell.answer is Answer.BAD:
+            incident.proof.setdefault(key, (cell.since, cell.excerpt))
+    desk.state.touch("incidents", incident.id)
+
+
+def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
+    same = (incident.cause, incident.entity) == (verdict.cause, verdict.entity)
+    if same and incident.state is not IncidentState.RECOVERING and verdict.cells <= incident.cells:
+        return
+    if verdict.stable_at > desk.now:
+        desk.again(verdict.stable_at)
+        return
+    nodes, was = list(incident.nodes), title(incident)
+    if incident.state is IncidentState.RECOVERING:
+        incident.relapses += 1
+        desk.move(incident, Trigger.RELAPSED)
+        _take_over(desk, incident, verdict)
+        incident.recovered_at = None
+        desk.tell(incident, Change.REOPENED, "it broke again before it had stayed well")
+        return
+    _take_over(desk, incident, verdict)
+    if not same:
+        desk.tell(incident, Change.REVISED, f"better explained so than as: {was}")
+    elif set(incident.nodes) - set(nodes):
+        new = sorted(set(incident.nodes) - set(nodes))
+        desk.tell(incident, Change.REVISED, f"also reported by {', '.join(new)}")
+
+
+def _merge(desk: Desk, verdicts: list[Verdict], taken: set[str]) -> None:
+    """End incidents all of whose cells another incident's verdict now explains."""
+    for incident in desk.state.live_incidents():
+        if incident.id in taken or incident.state is IncidentState.RECOVERING or not desk.bad(incident.roots):
+            continue
+        heirs = [one for one in desk.state.live_incidents() if one.id in taken and set(incident.roots) <= one.cells]
+        if heirs:
+            incident.merged_into = heirs[0].id
+            desk.resolve(incident, Trigger.MERGED, f"part of {heirs[0].id}: {title(heirs[0])}")

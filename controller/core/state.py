@@ -1,0 +1,158 @@
+"""All that the core remembers, as one value: cells, nodes, incidents. What changed is listed, so that it can be stored.
+
+A state is owned by whoever calls :func:`controller.core.correlate.step` and changed in place by it; nobody else holds on to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from controller.core.causes import Cause
+from controller.core.evidence import Answer
+from controller.core.incident import IncidentState
+
+CONTROLLER = "controller"
+"""Observer's name in cells that the controller itself fills, such as an agent's silence."""
+
+
+@dataclass(slots=True)
+class Cell:
+    """One node's answer to one question about one entity. Times are UTC microseconds."""
+
+    node: str
+    entity: str
+    aspect: str
+    via: str
+    layer: int
+    answer: Answer
+    since: int
+    """When this answer began."""
+    seen: int
+    """When it was last confirmed."""
+    expires: int = 0
+    """When an unrenewed bad answer turns unknown; 0 is never."""
+    notices: int | None = None
+    silent: bool = False
+    excerpt: str = ""
+    origin: str = ""
+    """Identity of the event that brought this answer."""
+
+    @property
+    def key(self) -> str:
+        """Return the cell's stable key."""
+        return cell_key(self.node, self.entity, self.aspect, self.via)
+
+
+def cell_key(node: str, entity: str, aspect: str, via: str) -> str:
+    """Return the key of a cell: its four parts; none of them holds a bar."""
+    return f"{node}|{entity}|{aspect}|{via}"
+
+
+@dataclass(slots=True)
+class NodeInfo:
+    """What is known of a node's agent."""
+
+    name: str
+    heard: int = 0
+    """When the controller last heard it, controller's clock; 0 when liveness is not watched (replay)."""
+    silent: bool = False
+
+
+@dataclass(slots=True)
+class Incident:
+    """One fault's life. Roots are the cells that the cause explains directly, consequences those that follow from them."""
+
+    id: str
+    state: IncidentState
+    cause: Cause
+    entity: str
+    scope: str
+    """What a node lost, when the fault is one node's: an entity or empty for all of its storage network."""
+    roots: list[str]
+    consequences: list[str]
+    opened_at: int
+    changed_at: int
+    number: int = 0
+    confidence: float = 0.0
+    nodes: list[str] = field(default_factory=list)
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
+    against: list[str] = field(default_factory=list)
+    recovered_at: int | None = None
+    resolved_at: int | None = None
+    relapses: int = 0
+    merged_into: str = ""
+    timeline: list[tuple[int, str, str]] = field(default_factory=list)
+    proof: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Cell key to (when it went bad, excerpt): kept when the cell itself has moved on."""
+
+    @property
+    def cells(self) -> set[str]:
+        """Return the keys of all its cells."""
+        return {*self.roots, *self.consequences}
+
+
+class CoreState:
+    """The tables. Use :meth:`touch` after changing a record, so that :meth:`take_changes` lists it."""
+
+    def __init__(self, cluster: str) -> None:
+        self.cluster = cluster
+        self.cells: dict[str, Cell] = {}
+        self.nodes: dict[str, NodeInfo] = {}
+        self.incidents: dict[str, Incident] = {}
+        self.settling: dict[str, int] = {}
+        """Cell key to when it went bad, for bad cells that no incident explains yet."""
+        self.look_at: int | None = None
+        """When the verdict must be looked at again."""
+        self._touched: set[tuple[str, str]] = set()
+
+    def touch(self, table: str, key: str) -> None:
+        """Note that a record was changed or deleted."""
+        self._touched.add((table, key))
+
+    def take_changes(self) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+        """Yield (table, key, plain record or None when deleted) of all changes since the last call."""
+        touched, self._touched = self._touched, set()
+        for table, key in sorted(touched):
+            record = self._table(table).get(key)
+            yield table, key, None if record is None else plain(record)
+
+    def load(self, records: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+        """Restore what :meth:`take_changes` once yielded."""
+        for table, key, record in records:
+            self._table(table)[key] = _RECORDS[table](record)
+
+    def _table(self, name: str) -> dict[str, Any]:
+        return {"cells": self.cells, "nodes": self.nodes, "incidents": self.incidents, "settling": self.settling}[name]
+
+    def live_incidents(self) -> list[Incident]:
+        """Return incidents that are not resolved, oldest first."""
+        live = [one for one in self.incidents.values() if one.state is not IncidentState.RESOLVED]
+        return sorted(live, key=lambda one: (one.opened_at, one.id))
+
+
+def plain(record: object) -> dict[str, Any]:
+    """Return a record as plain maps, lists, texts and numbers."""
+    if isinstance(record, int):
+        return {"at": record}
+    return asdict(record)  # type: ignore[call-overload,no-any-return]
+
+
+def _load_cell(record: dict[str, Any]) -> Cell:
+    return Cell(**{**record, "answer": Answer(record["answer"])})
+
+
+def _load_incident(record: dict[str, Any]) -> Incident:
+    timeline = [(at, change, text) for at, change, text in record["timeline"]]
+    proof = {key: (at, text) for key, (at, text) in record["proof"].items()}
+    fixed = {"state": IncidentState(record["state"]), "cause": Cause(record["cause"]), "timeline": timeline, "proof": proof}
+    return Incident(**{**record, **fixed})
+
+
+_RECORDS: dict[str, Any] = {
+    "cells": _load_cell,
+    "nodes": lambda record: NodeInfo(**record),
+    "incidents": _load_incident,
+    "settling": lambda record: record["at"],
+}

@@ -1,0 +1,27 @@
+"""How long the core waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.core.evidence import SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Waiting times, microseconds."""
+
+    settle: int = 3 * SECOND
+    """After the last new sign, before a verdict is told."""
+    confirm: int = 30 * SECOND
+    """How long a verdict must hold to be called confirmed."""
+    recovery_hold: int = 20 * SECOND
+    """How long everything must stay well before an incident is resolved."""
+    consequence_hold: int = 120 * SECOND
+    """How long consequences may outlast their recovered cause before they become a fault of their own."""
+    flap_window: int = 30 * SECOND
+    """A relapse this soon after recovery reopens; doubled with every relapse."""
+    flap_window_max: int = 1800 * SECOND
+    """Bound of the doubled window, and how long a resolved incident is remembered for it."""
+    silent_after: int = 20 * SECOND
+    """Without a heartbeat for this long a node's agent is silent."""
