@@ -134,8 +134,10 @@ CAUSES: Final[dict[Cause, CauseInfo]] = {
         "iSCSI target {entity} rejects the login",
         (
             "The CHAP user, secret or access list was changed on the target or on the node: compare both sides.",
-            "Set the right secret: `iscsiadm -m node -T IQN -o update -n node.session.auth.password -v …` and log in again;"
-            " running sessions reconnect by themselves.",
+            (
+                "Set the right secret: `iscsiadm -m node -T IQN -o update -n node.session.auth.password -v …` and log in again;"
+                " running sessions reconnect by themselves."
+            ),
             "If nobody changed it, treat it as a security event.",
         ),
     ),

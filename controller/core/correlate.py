@@ -96,4 +96,4 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
     for reading in readings(envelope):
         assert isinstance(event, Event)
         if answer(state, envelope.node, reading, envelope.observed_at, event.seen.excerpt, str(envelope.identity)):
-            look(state, now + timings.settle if reading.answer is Answer.BAD else now)
+            look(state, now + (timings.settle if reading.answer is Answer.BAD else SECOND))

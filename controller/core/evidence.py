@@ -115,7 +115,7 @@ def _map(event: Event) -> Iterable[Reading]:
     yield Reading(subject, "paths", paths, layer=PATHS)
 
 
-def _nothing(event: Event) -> Iterable[Reading]:
+def _nothing(_: Event) -> Iterable[Reading]:
     return ()
 
 

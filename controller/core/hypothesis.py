@@ -31,6 +31,7 @@ class Scene:
     others_of: dict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
+        """Index the other cells by all that they are about."""
         for cell in self.others:
             for name in {cell.entity, cell.via, f"node/{cell.node}"} - {""}:
                 self.others_of[name].append(cell)
@@ -184,7 +185,7 @@ def _targets(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
 
 
 def _rejections(roots: list[Cell]) -> Iterator[Hypothesis]:
-    """A rejected login also explains why that target's sessions do not come back and why it said it was unavailable before.
+    """Yield rejected logins; they also explain why that target's sessions do not come back and why it was unavailable before.
 
     Where a node has no rejection yet, only sessions that the target itself closed count: a silent way has another reason.
     """

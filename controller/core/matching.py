@@ -24,7 +24,7 @@ def match(desk: Desk, verdicts: list[Verdict]) -> None:
         else:
             taken.add(incident.id)
             _revise(desk, incident, verdict)
-    _merge(desk, verdicts, taken)
+    _merge(desk, taken)
 
 
 def _incident_of(desk: Desk, verdict: Verdict, taken: set[str]) -> Incident | None:
@@ -150,7 +150,7 @@ def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
         desk.tell(incident, Change.REVISED, f"also reported by {', '.join(new)}")
 
 
-def _merge(desk: Desk, verdicts: list[Verdict], taken: set[str]) -> None:
+def _merge(desk: Desk, taken: set[str]) -> None:
     """End incidents all of whose cells another incident's verdict now explains."""
     for incident in desk.state.live_incidents():
         if incident.id in taken or incident.state is IncidentState.RECOVERING or not desk.bad(incident.roots):

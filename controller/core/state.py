@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from controller.core.causes import Cause
 from controller.core.evidence import Answer
@@ -101,8 +101,6 @@ class CoreState:
         self.cells: dict[str, Cell] = {}
         self.nodes: dict[str, NodeInfo] = {}
         self.incidents: dict[str, Incident] = {}
-        self.settling: dict[str, int] = {}
-        """Cell key to when it went bad, for bad cells that no incident explains yet."""
         self.look_at: int | None = None
         """When the verdict must be looked at again."""
         self._touched: set[tuple[str, str]] = set()
@@ -124,7 +122,12 @@ class CoreState:
             self._table(table)[key] = _RECORDS[table](record)
 
     def _table(self, name: str) -> dict[str, Any]:
-        return {"cells": self.cells, "nodes": self.nodes, "incidents": self.incidents, "settling": self.settling}[name]
+        tables: dict[str, dict[str, Any]] = {
+            "cells": cast("dict[str, Any]", self.cells),
+            "nodes": cast("dict[str, Any]", self.nodes),
+            "incidents": cast("dict[str, Any]", self.incidents),
+        }
+        return tables[name]
 
     def live_incidents(self) -> list[Incident]:
         """Return incidents that are not resolved, oldest first."""
@@ -132,11 +135,9 @@ class CoreState:
         return sorted(live, key=lambda one: (one.opened_at, one.id))
 
 
-def plain(record: object) -> dict[str, Any]:
+def plain(record: Cell | NodeInfo | Incident) -> dict[str, Any]:
     """Return a record as plain maps, lists, texts and numbers."""
-    if isinstance(record, int):
-        return {"at": record}
-    return asdict(record)  # type: ignore[call-overload,no-any-return]
+    return asdict(record)
 
 
 def _load_cell(record: dict[str, Any]) -> Cell:
@@ -154,5 +155,4 @@ _RECORDS: dict[str, Any] = {
     "cells": _load_cell,
     "nodes": lambda record: NodeInfo(**record),
     "incidents": _load_incident,
-    "settling": lambda record: record["at"],
 }

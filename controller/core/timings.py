@@ -19,7 +19,7 @@ class Timings:
     """How long everything must stay well before an incident is resolved."""
     consequence_hold: int = 120 * SECOND
     """How long consequences may outlast their recovered cause before they become a fault of their own."""
-    flap_window: int = 30 * SECOND
+    flap_window: int = 45 * SECOND
     """A relapse this soon after recovery reopens; doubled with every relapse."""
     flap_window_max: int = 1800 * SECOND
     """Bound of the doubled window, and how long a resolved incident is remembered for it."""

@@ -7,7 +7,7 @@ are cheaper explained by faults of single nodes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from typing import Final
 
@@ -20,6 +20,8 @@ HIT: Final = 6.9
 """ln(0.95 / 0.001): a fault makes its cells bad nearly always; without one a report is false once in a thousand."""
 CONTRADICTION: Final = 5.3
 """-ln(0.005): an observer that would have noticed did not. Late and lost reports keep this from being infinite."""
+ROOT_LAG: Final = 15 * SECOND
+"""A consequence without a root waits this long for one: pvestatd may see a dead target before the session's ping times out."""
 QUIET: Final = 0.7
 """-ln(0.5): whether a node without a report uses the component at all is a toss."""
 
@@ -59,6 +61,7 @@ def judge(scene: Scene, settle: int) -> list[Verdict]:
     by_key = {cell.key: cell for cell in scene.bad}
     candidates = hypotheses(scene)
     chosen = _choose(candidates, {cell.key for cell in scene.bad if cell.layer == ROOT}, by_key)
+    chosen = _join(chosen)
     explained = _consequences(chosen, scene.bad, by_key)
     rest = [cell for cell in scene.bad if cell.layer != ROOT and not any(cell.key in cells for cells in explained)]
     base = [(one, cover, cells) for (one, cover), cells in zip(chosen, explained, strict=True)]
@@ -93,6 +96,20 @@ def _choose(candidates: list[Hypothesis], cells: set[str], by_key: dict[str, Cel
     # What even single-node faults explain badly still has to be shown to somebody.
     chosen += [(one, one.covers) for one in leftover([by_key[key] for key in sorted(left)])]
     return chosen
+
+
+def _join(chosen: _Chosen) -> _Chosen:
+    """Join faults of several nodes that are one thing's: paths of two nodes to one LUN are one incident."""
+    joined: dict[tuple[Cause, str], tuple[Hypothesis, frozenset[str]]] = {}
+    for one, cover in chosen:
+        key = (one.cause, one.entity)
+        if key in joined:
+            first, before = joined[key]
+            scope = first.scope if first.scope == one.scope else ""
+            joined[key] = replace(first, covers=first.covers | one.covers, scope=scope, of_node=""), before | cover
+        else:
+            joined[key] = (one, cover)
+    return list(joined.values())
 
 
 def _by_nodes(candidates: list[Hypothesis], cover: set[str] | frozenset[str], by_key: dict[str, Cell]) -> float:
@@ -180,6 +197,10 @@ def _stable_at(scene: Scene, one: Hypothesis, roots: list[Cell], onset: int, set
     """Return when everyone who could still change the verdict has had the time to speak."""
     latest = max(cell.since for cell in roots) + settle
     names = {name for cell in roots for name in (cell.entity, cell.via) if name}
+    if one.cause is Cause.ISCSI_AUTH_REJECTED:
+        names.clear()  # the target itself has spoken
+    if roots[0].layer != ROOT:
+        latest = max(latest, onset + ROOT_LAG)
     if one.of_node:
         # A node's other ways tell whether it lost one way or its whole network.
         names.add(f"node/{one.of_node}")
@@ -192,5 +213,3 @@ def _stable_at(scene: Scene, one: Hypothesis, roots: list[Cell], onset: int, set
     return latest
 
 
-SETTLE: Final = 3 * SECOND
-"""Default for ``settle``."""
