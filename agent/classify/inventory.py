@@ -73,7 +73,7 @@ class Inventory:
         return known
 
     def attach(self, address: str, disk: str) -> None:
-        """A device appeared: what stood at its address before is forgotten."""
+        """Take in a device that appeared; what stood at its address before is forgotten."""
         self.disks[address] = disk
         self.luns.pop(address, None)
         self.remapped.pop(address, None)

@@ -159,7 +159,8 @@ ISCSID: Final[tuple[Rule, ...]] = (
     rule(
         "ISD-04",
         "Kernel reported",
-        r"Kernel reported iSCSI connection (?P<session>\d+):(?P<connection>\d+) error \((?P<code>\d+)(?: - (?P<name>[^)]*))?\) state \(\d+\)",
+        r"Kernel reported iSCSI connection (?P<session>\d+):(?P<connection>\d+) error "
+        r"\((?P<code>\d+)(?: - (?P<name>[^)]*))?\) state \(\d+\)",
         _connection_failed,
     ),
     rule("ISD-05", "connect to ", r"connect to (?P<address>\S+):(?P<port>\d+) failed \((?P<reason>[^)]*)\)", _portal_unreachable),
@@ -179,8 +180,7 @@ ISCSID: Final[tuple[Rule, ...]] = (
     rule(
         "ISD-15",
         "conn",
-        _CONNECTION
-        + r"login rejected: (?:initiator error - target not found|initiator error|target error) \((?P<status>[0-9a-f]{2}/[0-9a-f]{2})\)",
+        _CONNECTION + r"login rejected: (?:initiator error(?: - target not found)?|target error) \((?P<status>[0-9a-f]{2}/[0-9a-f]{2})\)",
         _login_failed,
     ),
     rule("ISD-16", "connection", _CONNECTION + r"(?P<text>Target (?:requests logout|dropping) .*)", _announcement),

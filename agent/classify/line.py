@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from agent.classify.inventory import Inventory
 from agent.record import RawRecord
 from events.base import EXCERPT_LENGTH, Event, Seen
+from events.errors import EntityError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,11 @@ class Table:
             return []
         for one in self.rules:
             if text.startswith(one.prefix) and (match := one.pattern.fullmatch(text)):
-                return list(one.build(line, match))
+                try:
+                    return list(one.build(line, match))
+                except (ValidationError, EntityError):
+                    # Names or numbers that no kernel prints: any process can log under a daemon's name.
+                    return []
         return []
 
 

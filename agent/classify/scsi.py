@@ -1,4 +1,7 @@
-"""SCSI and block layer lines of the kernel. Texts: drivers/scsi/{scsi_lib,scsi_error,sd}.c, device_handler/scsi_dh_alua.c, block/{blk-mq,genhd}.c."""
+"""SCSI and block layer lines of the kernel.
+
+Texts: drivers/scsi/{scsi_lib,scsi_error,sd}.c, drivers/scsi/device_handler/scsi_dh_alua.c, block/{blk-mq,genhd}.c.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def _device(line: Line, address: str) -> Entity:
 
 
 def _identified(line: Line, match: re.Match[str]) -> Iterator[Event]:
-    """A device that suddenly tells another identity than at first now leads to another LUN, whatever multipath says."""
+    """Compare a device's identity with its first: another one means another LUN, whatever multipath says."""
     inventory, address, wwid = line.inventory, match["address"], "3" + match["naa"]
     first = inventory.luns.setdefault(address, wwid)
     if wwid != first:
@@ -104,7 +107,8 @@ KERNEL: Final[tuple[Rule, ...]] = (
         rule(
             "SCSI-16",
             prefix,
-            r"(?:blk_update_request: )?(?P<error>I/O|timeout|critical \w+(?: \w+)?|recoverable transport|device offline|reservation conflict)"
+            r"(?:blk_update_request: )?"
+            r"(?P<error>I/O|timeout|critical \w+(?: \w+)?|recoverable transport|device offline|reservation conflict)"
             r" error, dev (?P<disk>\S+), sector \d+ op 0x[0-9a-f]+:\((?P<operation>\w+)\) .*",
             build,
         )

@@ -1,0 +1,112 @@
+"""Each sender's lines, one by one, against tests/samples/lines.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.classify.journald import TABLES, JournalClassifier
+from agent.record import RawRecord
+from events.base import Source
+
+SAMPLES: list[dict[str, Any]] = tomllib.loads((Path(__file__).parents[2] / "samples" / "lines.toml").read_text())["line"]
+BOOT = "691e5d2f535a417a8906fdb7a61a246e"
+IQN = "iqn.2005-10.org.freenas.ctl:pve-cluster"
+
+
+def record(sender: str, text: str, at: int = 1_795_402_190_000_000) -> RawRecord:
+    """Make a journal record as the source would."""
+    fields = {"MESSAGE": text, "SYSLOG_IDENTIFIER": sender, "_TRANSPORT": "kernel" if sender == "kernel" else "syslog"}
+    return RawRecord(Source.JOURNALD, at, at, BOOT, fields, "s=1;i=1")
+
+
+def classifier() -> JournalClassifier:
+    """Return a classifier that has seen two sessions log in, in the words of a real iscsid."""
+    made = JournalClassifier("pve1")
+    for number, address in ((1, "10.1.1.1"), (2, "10.1.2.1")):
+        text = f"Connection{number}:0 to [target: {IQN}, portal: {address},3260] through [iface: default] is operational now"
+        assert [event.kind for event in made.classify(record("iscsid", text))] == ["iscsi.session.established"]
+    return made
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample["text"][:50])
+def test_line_becomes_its_events(sample: dict[str, Any]) -> None:
+    """A real line becomes exactly the events that it means, with itself as proof."""
+    events = classifier().classify(record(sample["sender"], sample["text"]))
+
+    assert [f"{event.state} {event.kind} {event.subject}" for event in events] == sample["events"]
+    assert all(event.seen.excerpt and event.seen.cursor == "s=1;i=1" for event in events)
+
+
+@pytest.mark.parametrize("sender", sorted(TABLES))
+def test_no_text_breaks_a_table(sender: str) -> None:
+    """Empty, huge and odd texts are nothing, never an error."""
+    made = classifier()
+    for text in ("", " ", ":", "connection", "connection99999999999999999999:0: detected conn error (1)", "\n" * 3, "x" * 100_000, "\x00\ufffd"):
+        assert made.classify(record(sender, text)) is not None
+
+
+def test_storm_of_rejections_is_few_events() -> None:
+    """A login rejected every two seconds for ten minutes is one event and one repeat per half minute, which counts the rest."""
+    made = classifier()
+    start = 1_795_402_190_000_000
+    text = f"Login failed to authenticate with target {IQN}"
+    events = [event for second in range(0, 600, 2) for event in made.classify(record("iscsid", text, start + second * 1_000_000))]
+
+    assert len(events) == 20
+    assert events[0].model_dump()["repeats"] == 0
+    assert sum(event.model_dump()["repeats"] + 1 for event in events) >= 300 - 14
+
+
+def test_news_after_recovery_is_never_held_back() -> None:
+    """What breaks again right after it worked is told at once, however equal the line."""
+    made = classifier()
+    lines = [" connection1:0: detected conn error (1022)", "connection1:0 is operational after recovery (3 attempts)"]
+    at = 1_795_402_190_000_000
+    kinds = [
+        event.kind
+        for number, (sender, text) in enumerate([("kernel", lines[0]), ("iscsid", lines[1]), ("kernel", lines[0])])
+        for event in made.classify(record(sender, text, at + number))
+    ]
+
+    assert kinds == ["iscsi.connection.failed", "iscsi.connection.recovered", "iscsi.connection.failed"]
+
+
+def test_memory_survives_a_restart() -> None:
+    """A classifier rebuilt from its memory still knows which portal a session number means."""
+    again = JournalClassifier("pve1", classifier().memory())
+
+    events = again.classify(record("kernel", " connection2:0: detected conn error (1020)"))
+
+    assert [str(event.subject) for event in events] == ["iscsi-portal/10.1.2.1:3260"]
+
+
+def test_reboot_forgets_session_numbers() -> None:
+    """Numbers of the boot before mean nothing: the session is named as unknown, and the boot is told."""
+    made = classifier()
+    fields = {"MESSAGE": " connection1:0: detected conn error (1020)", "SYSLOG_IDENTIFIER": "kernel", "_TRANSPORT": "kernel"}
+
+    events = made.classify(RawRecord(Source.JOURNALD, 1, 1, "another-boot", fields, "c"))
+
+    assert [f"{event.kind} {event.subject}" for event in events] == ["node.booted node/pve1", "iscsi.connection.failed iscsi-session/pve1/1"]
+
+
+def test_swapped_lun_is_seen_in_the_alua_line() -> None:
+    """A device that identifies itself otherwise than before is a remapped LUN; its old identity again is the all-clear."""
+    made = classifier()
+    line = "sd 2:0:0:0: alua: device naa.{} port group 0 rel port 1"
+    first, other = "60014054b810ad169314b68ab2419ee4", "6001405243781079542406a8ee09d503"
+    kinds = [
+        f"{event.kind} {event.subject}"
+        for number, naa in enumerate((first, other, first))
+        for event in made.classify(record("kernel", line.format(naa), 1_795_402_190_000_000 + number))
+    ]
+
+    assert kinds == [
+        "scsi.lun.identified scsi-device/pve1/2:0:0:0",
+        f"scsi.lun.remapped lun/3{first}",
+        f"scsi.lun.confirmed lun/3{first}",
+    ]

@@ -1,0 +1,166 @@
+"""The core's own rules: purity of results, stored form, transitions, late and repeated evidence."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from controller.core.causes import CAUSES, Cause
+from controller.core.correlate import Joined, Tick, step
+from controller.core.evidence import SECOND, Answer
+from controller.core.hypothesis import DIRECT_CAUSES
+from controller.core.incident import SENTENCES, TRANSITIONS, IllegalTransitionError, IncidentState, Trigger, advance
+from controller.core.report import Change, IncidentReport
+from controller.core.state import CoreState
+from controller.core.timings import Timings
+from events.base import Event, Seen, Source
+from events.envelope import Envelope, UnknownEvent
+from events.iscsi import IscsiConnectionFailed, IscsiConnectionRecovered
+from events.nfs import NfsServerReachable, NfsServerUnreachable, NfsSilence
+from faultline.timeline import Timeline
+
+SEEN = Seen(source=Source.JOURNALD, excerpt="seen")
+T0 = 1_795_000_000 * SECOND
+SERVER = "nfs-server/10.1.3.1"
+
+
+def envelope(node: str, event: Event | UnknownEvent, at: int, seq: int = 1) -> Envelope:
+    """Wrap an event seen by a node at ``at`` seconds."""
+    return Envelope("c", node, "boot", "s", seq, T0 + at * SECOND, at * SECOND, event)
+
+
+def down(how: NfsSilence = NfsSilence.STILL_TRYING) -> NfsServerUnreachable:
+    """Return a report that the NFS server is silent."""
+    return NfsServerUnreachable(subject=SERVER, seen=SEEN, how=how)
+
+
+def up() -> NfsServerReachable:
+    """Return a report that the NFS server answers."""
+    return NfsServerReachable(subject=SERVER, seen=SEEN)
+
+
+def play(timeline: Timeline, *envelopes: Envelope, until: int = 3600) -> list[IncidentReport]:
+    """Feed envelopes and let time pass; return what is told."""
+    told = [report for one in envelopes for report in timeline.feed(one)]
+    return [*told, *timeline.advance(T0 + until * SECOND)]
+
+
+def test_every_state_has_a_sentence_and_a_row() -> None:
+    """The state table is complete: code, docs and tests read the same one."""
+    assert set(SENTENCES) == set(TRANSITIONS) == set(IncidentState)
+
+
+def test_illegal_transition_raises() -> None:
+    """A trigger that a state does not know is an error, not a silent jump."""
+    with pytest.raises(IllegalTransitionError, match="resolved cannot be recovered"):
+        advance(IncidentState.RESOLVED, Trigger.RECOVERED)
+
+
+def test_every_cause_can_be_told() -> None:
+    """Each cause of the interface has a sentence, a severity and a remedy; each direct cause is one of them."""
+    assert set(CAUSES) == set(Cause)
+    assert all(info.remedies and "{entity}" in info.sentence for info in CAUSES.values())
+    assert set(DIRECT_CAUSES.values()) <= set(Cause)
+
+
+def test_repeated_evidence_tells_nothing_new() -> None:
+    """The same report ten times is told once."""
+    timeline = Timeline("c", ["a"])
+    told = play(timeline, *(envelope("a", down(), at, at + 1) for at in range(10)), until=100)
+
+    assert [report.change for report in told] == [Change.OPENED]
+
+
+def test_late_evidence_does_not_turn_back_time() -> None:
+    """A report that arrives after a newer one about the same thing is history, not news."""
+    timeline = Timeline("c", ["a"])
+    list(timeline.feed(envelope("a", up(), 50)))
+    told = [*timeline.feed(envelope("a", down(), 40), T0 + 51 * SECOND), *timeline.advance(T0 + 300 * SECOND)]
+
+    assert told == []
+
+
+def test_short_trouble_is_not_told() -> None:
+    """What is well again before the verdict has settled was no incident."""
+    timeline = Timeline("c", ["a"])
+
+    assert play(timeline, envelope("a", down(), 0), envelope("a", up(), 1, 2)) == []
+
+
+def test_soft_mount_without_closing_line_ends_by_itself() -> None:
+    """A soft mount's time-out never gets an OK line: without renewal the incident ends, and says that nobody reported its end."""
+    timeline = Timeline("c", ["a"])
+    told = play(timeline, envelope("a", down(NfsSilence.TIMED_OUT), 0))
+
+    assert [report.change for report in told] == [Change.OPENED, Change.RECOVERING, Change.RESOLVED]
+    assert "nobody reported its end" in told[1].timeline[-1].text
+
+
+def test_lease_timeout_does_not_weaken_a_hard_mount() -> None:
+    """A time-out line after "still trying" must not make the hard mount's silence expire."""
+    timeline = Timeline("c", ["a"])
+    told = play(timeline, envelope("a", down(), 0), envelope("a", down(NfsSilence.TIMED_OUT), 58, 2), until=3000)
+
+    assert [report.change for report in told] == [Change.OPENED]
+
+
+def test_unknown_events_are_passed_over() -> None:
+    """An event of a newer version neither opens nor breaks anything."""
+    timeline = Timeline("c", ["a"])
+
+    assert play(timeline, envelope("a", UnknownEvent("zfs.pool.suspended", {"subject": "x"}), 0)) == []
+
+
+def test_two_targets_on_one_portal_tell_target_from_portal() -> None:
+    """When one target on a portal dies and the other lives on the same portal, the target is named."""
+    timeline = Timeline("c", ["a", "b"])
+    portal = "iscsi-portal/10.0.0.1:3260"
+    well = [
+        envelope(node, IscsiConnectionRecovered(subject=portal, seen=SEEN, target=target, session=1), 0, seq)
+        for node in "ab"
+        for seq, target in enumerate(("iqn.x:one", "iqn.x:two"), 1)
+    ]
+    bad = [
+        envelope(node, IscsiConnectionFailed(subject=portal, seen=SEEN, target="iqn.x:one", session=1, code=1020), 60, 3) for node in "ab"
+    ]
+    told = play(timeline, *well, *bad, until=100)
+
+    assert [(report.cause, report.entity) for report in told] == [("iscsi-target-down", "iscsi-target/iqn.x:one")]
+
+
+def test_stored_form_is_the_state() -> None:
+    """State that went through its stored form (as msgpack) goes on exactly like state that did not."""
+    one, two = CoreState("c"), CoreState("c")
+    timings = Timings()
+    records: dict[tuple[str, str], bytes] = {}
+    told_one, told_two = [], []
+    for seq, (node, event, at) in enumerate([("a", down(), 0), ("b", down(), 1), ("a", up(), 200), ("b", up(), 201)], 1):
+        for name in "ab":
+            step(one, Joined(name), 0, timings)
+        now = T0 + at * SECOND
+        told_one += step(one, envelope(node, event, at, seq), now, timings)[1]
+        told_one += step(one, Tick(), now + 30 * SECOND, timings)[1]
+        step(two, Joined("a"), 0, timings)
+        step(two, Joined("b"), 0, timings)
+        told_two += step(two, envelope(node, event, at, seq), now, timings)[1]
+        told_two += step(two, Tick(), now + 30 * SECOND, timings)[1]
+        for table, key, record in two.take_changes():
+            if record is None:
+                records.pop((table, key), None)
+            else:
+                records[table, key] = msgpack.packb(record)
+        look_at = two.look_at
+        two = CoreState("c")
+        two.load((table, key, msgpack.unpackb(data)) for (table, key), data in records.items())
+        two.look_at = look_at
+
+    assert told_one == told_two
+    assert {key: cell.answer for key, cell in two.cells.items()} == {key: Answer.OK for key in one.cells if "|reach|" in key or "|state|" in key}
+
+
+def test_same_input_same_incidents() -> None:
+    """Two cores given the same inputs tell the same, ids included: nothing depends on chance or on a clock."""
+    runs = [play(Timeline("c", ["a", "b"]), envelope("a", down(), 0), envelope("b", down(), 2)) for _ in range(2)]
+
+    assert runs[0] == runs[1]
+    assert runs[0][0].id.startswith("fl-")
