@@ -10,7 +10,8 @@ from agent.classify.inventory import Inventory
 from agent.classify.line import Line, Table
 from agent.classify.storm import Storm
 from agent.record import RawRecord
-from events.base import Event, Seen
+from events.agent import AgentJournalLost
+from events.base import EXCERPT_LENGTH, Event, Seen
 from events.cluster import NodeBooted
 from events.entity import Entity, EntityKind
 
@@ -29,6 +30,13 @@ _SENDERS: Final[Mapping[str, Table]] = {
 
 TABLES: Final[Mapping[str, Table]] = {"kernel": _KERNEL, **_SENDERS}
 """All tables, for documentation and tests."""
+
+
+_LOSSES: Final = {
+    "a596d6fe7bfa4994828e72309e95d61e": "journald's rate limit dropped messages",
+    "e9bf28e6e834481bb6f48f548ad13606": "the kernel's ring buffer overran before journald read it",
+}
+"""MESSAGE_ID of journald's own loss markers (systemd sd-messages.h)."""
 
 
 class JournalClassifier:
@@ -51,6 +59,8 @@ class JournalClassifier:
         """Return the events that a record stands for, most often none. Never raises for any text."""
         events = self._boot(record)
         fields = record.fields
+        if (loss := _LOSSES.get(fields.get("MESSAGE_ID", ""))) is not None:
+            return [*events, self._lost(record, loss)]
         table = _KERNEL if fields.get("_TRANSPORT") == "kernel" else _SENDERS.get(fields.get("SYSLOG_IDENTIFIER", ""))
         if table is None:
             return events
@@ -58,6 +68,15 @@ class JournalClassifier:
         text = fields.get("MESSAGE", "").lstrip(" ").removeprefix("iscsid: ")
         events += table.classify(Line(text, self._node, record, self._inventory))
         return [kept for event in events if (kept := self._storm.admit(event, record.at))] if events else events
+
+    def _lost(self, record: RawRecord, reason: str) -> Event:
+        dropped = record.fields.get("N_DROPPED", "")
+        return AgentJournalLost(
+            subject=Entity(EntityKind.NODE, self._node),
+            seen=Seen(source=record.source, cursor=record.cursor, excerpt=record.fields.get("MESSAGE", "")[:EXCERPT_LENGTH]),
+            reason=reason,
+            count=int(dropped) if dropped.isdigit() and len(dropped) < 19 else None,
+        )
 
     def _boot(self, record: RawRecord) -> list[Event]:
         if record.boot_id == self._inventory.boot_id or not self._inventory.enter_boot(record.boot_id):

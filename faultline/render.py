@@ -1,0 +1,119 @@
+"""Incidents, events and status as text for people. Machines get JSON from the same objects elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from controller.core.report import Change, IncidentReport
+from faultline.scoring import Score
+
+_COLOURS = {
+    Change.OPENED: "bold red",
+    Change.REOPENED: "bold red",
+    Change.REVISED: "bold yellow",
+    Change.RECOVERING: "bold cyan",
+    Change.RESOLVED: "bold green",
+}
+_SEVERITIES = {"critical": "red", "major": "yellow", "minor": "blue"}
+
+
+def clock(text: str) -> str:
+    """Return the date and time of an RFC 3339 text to the second, UTC."""
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def change(report: IncidentReport) -> RenderableType:
+    """Return one change of an incident: a line, and the reasons where they are news."""
+    head = Text.assemble(
+        (clock(report.at), "dim"),
+        "  ",
+        (f"{report.change.value:<10}", _COLOURS[report.change]),
+        " ",
+        (report.id, "dim"),
+        "  ",
+        (report.cause, _SEVERITIES[report.severity]),
+        "  ",
+        report.entity,
+    )
+    if report.change in {Change.RECOVERING, Change.RESOLVED}:
+        return head
+    lines = [Text(f"    {report.title}", style="bold"), *(Text(f"    - {why}") for why in report.why)]
+    lines.append(Text(f"    confidence {report.confidence:.2f}; {ha_sentence(report)}", style="dim"))
+    lines += [Text(f"    > {remedy}", style="green") for remedy in report.remedies]
+    return Group(head, *lines)
+
+
+def ha_sentence(report: IncidentReport) -> str:
+    """Say whether moving guests can help."""
+    return "HA can help: the fault is this node's own" if report.ha_can_help else "HA cannot help: the fault is not a node's own"
+
+
+def incident(report: IncidentReport) -> RenderableType:
+    """Return one incident with all that is known of it."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("id", report.id),
+        ("state", report.state),
+        ("severity", report.severity),
+        ("cause", report.cause),
+        ("entity", report.entity),
+        ("nodes", ", ".join(report.nodes)),
+        ("storages", ", ".join(report.storages) or "-"),
+        ("confidence", f"{report.confidence:.2f}"),
+        ("opened", clock(report.opened_at)),
+        ("resolved", clock(report.resolved_at) if report.resolved_at else "-"),
+        ("HA", ha_sentence(report)),
+    ):
+        facts.add_row(Text(name, style="dim"), Text(value))
+    parts: list[RenderableType] = [Text(report.title, style="bold"), facts, *_section("Why", report.why)]
+    parts += _section("What to do", report.remedies)
+    parts += _section("Set aside", [f"{one.cause} {one.entity}: {one.reason}" for one in report.alternatives])
+    parts += _section("Timeline", [f"{clock(one.at)}  {one.change:<10}  {one.text}" for one in report.timeline])
+    evidence = [f"{one.node:<10} {one.state:<8} {one.speaks:<12} {one.entity} ({one.aspect})  {one.excerpt}" for one in report.evidence]
+    return Group(*parts, *_section("Evidence", evidence))
+
+
+def _section(title: str, lines: Iterable[str]) -> list[RenderableType]:
+    rows = [Text(f"  {line}") for line in lines]
+    return [Text(""), Text(title, style="bold"), *rows] if rows else []
+
+
+def incidents(reports: Sequence[IncidentReport]) -> RenderableType:
+    """Return a table of incidents, newest last."""
+    table = Table("opened (UTC)", "id", "state", "cause", "entity", "nodes", box=None, pad_edge=False, header_style="dim")
+    for one in reports:
+        colour = _SEVERITIES[one.severity] if one.state != "resolved" else "green"
+        nodes = ", ".join(one.nodes) if len(one.nodes) <= 4 else f"{len(one.nodes)} nodes"  # noqa: PLR2004
+        table.add_row(clock(one.opened_at), one.id, Text(one.state, style=colour), one.cause, escape(one.entity), nodes)
+    return table
+
+
+def scores(score: Score) -> RenderableType:
+    """Return the comparison with a recording's truth."""
+    table = Table("fault (UTC)", "cause", "entity", "verdict", box=None, pad_edge=False, header_style="dim")
+    for match in score.matches:
+        fault = match.fault
+        if match.problem:
+            verdict = Text(match.problem, style="red")
+        elif match.incident is None:
+            verdict = Text("left no line, nothing named", style="dim")
+        else:
+            verdict = Text(match.incident, style="green")
+        table.add_row(f"{fault.start:%H:%M:%S}", fault.cause, escape(fault.entity), verdict)
+    summary = Text(f"precision {score.precision:.2f}  recall {score.recall:.2f}", style="bold")
+    extra = [Text(f"not one of the faults: {one}", style="red") for one in score.spurious]
+    return Group(Text(""), table, *extra, summary)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that writes whole lines when its output is no terminal."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = 240  # a file or pipe has no width to fit into
+    return made
