@@ -211,5 +211,3 @@ def _stable_at(scene: Scene, one: Hypothesis, roots: list[Cell], onset: int, set
     if any(cell.entity.startswith("nfs-server/") for cell in roots) and scene.alive - {cell.node for cell in roots}:
         latest = max(latest, onset + NFS_SPREAD)
     return latest
-
-

@@ -1,0 +1,1 @@
+"""Notifiers: what tells people and their machines of an incident's changes."""

@@ -1,0 +1,246 @@
+"""The agent's composition root: what exists, who knows whom, when it ends. The only reader of clocks here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from systemd.daemon import notify
+
+from agent import VERSION
+from agent.classify.journald import JournalClassifier
+from agent.classify.pmxcfs import PmxcfsClassifier
+from agent.config import Config, load_config
+from agent.errors import AgentError
+from agent.keys import own_keys, public_key
+from agent.logs import configure
+from agent.pipeline import Line, Pipeline
+from agent.record import Batch
+from agent.sources.handover import batches
+from agent.sources.journal_reader import Place
+from agent.sources.journald import JournalSource
+from agent.sources.pmxcfs import PmxcfsSource
+from agent.spool import Limits, Observed, Spool, SpoolDamagedError
+from agent.uplink import Identity, Peer, Uplink
+from events.agent import AgentConfigReloaded, AgentStarted, AgentStopped
+from events.base import Event, Seen, Source
+from events.entity import Entity, EntityKind
+
+log = structlog.get_logger()
+
+_DRAIN: Final = 2.0
+"""Seconds given to the controllers for the last events on SIGTERM; what is left stays in the spool."""
+_SIDES: Final = 3
+
+
+def run(config: Config, path: Path) -> int:
+    """Run the agent until SIGTERM or SIGINT; return the exit code. ``path`` is read again on SIGHUP."""
+    configure()
+    code = 0
+    try:
+        asyncio.run(Agent(config, path).run())
+    except* AgentError as group:
+        for error in _leaves(group):
+            log.error("cannot go on", error=str(error))
+        code = 1
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[AgentError]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def utc() -> int:
+    """Return UTC µs."""
+    return time.time_ns() // 1000
+
+
+def _moment() -> tuple[int, int]:
+    return utc(), time.monotonic_ns() // 1000
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
+    except OSError:
+        return "unknown"
+
+
+class Agent:
+    """One running agent."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self._config = config
+        self._path = path
+        self._boot_id = _boot_id()
+        self._node = config.node.name
+        self._stop = asyncio.Event()
+        self._pipelines: list[Pipeline] = []
+        self._uplinks: dict[str, Uplink] = {}
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        self._spool: Spool
+
+    async def run(self) -> None:
+        """Run until told to stop, or until any part ends by itself: systemd then starts everything anew."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        identity = self._identity()
+        self._spool = await self._open_spool()
+        await self._say(AgentStarted(subject=self._subject(), seen=_OWN, version=VERSION))
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one.run(), name=one.line.source.value) for one in self._make_pipelines()]
+            self._connect(tasks, identity)
+            loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._reload(tasks, identity), name="reload"))
+            running.append(tasks.create_task(self._watchdog(), name="watchdog"))
+            notify("READY=1")
+            log.info("agent runs", node=self._node, stream=self._spool.stream, version=VERSION)
+            await self._stop.wait()
+            notify("STOPPING=1")
+            loop.remove_signal_handler(signal.SIGHUP)
+            await self._finish()
+            for task in [*running, *self._sending.values()]:
+                task.cancel()
+        await self._spool.close()
+        log.info("agent stopped")
+
+    def _identity(self) -> Identity:
+        public, secret = own_keys(self._config.uplink.key_dir, self._node)
+        return Identity(self._node, self._boot_id, VERSION, public, secret)
+
+    def _cluster(self) -> str:
+        """Return the configured cluster name, or the one in corosync.conf."""
+        if self._config.node.cluster:
+            return self._config.node.cluster
+        # Read once at the start; a hanging /etc/pve must not hold up a node's monitor, so corosync's own copy comes first.
+        for file in (Path("/etc/corosync/corosync.conf"), self._config.pmxcfs.root / "corosync.conf"):
+            with suppress(OSError):
+                for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                    if line.strip().startswith("cluster_name:"):
+                        return line.split(":", 1)[1].strip() or "standalone"
+        return "standalone"
+
+    async def _open_spool(self) -> Spool:
+        group = self._config.spool
+        name, limits = (self._cluster(), self._node), Limits(group.max_bytes, int(group.max_age * 1_000_000))
+        peers = [one.name or one.endpoint for one in self._config.uplink.controllers]
+        try:
+            return await Spool.open(group.path, name, limits, utc, peers)
+        except SpoolDamagedError as error:
+            aside = _move_aside(group.path)
+            log.error("spool was damaged and is begun anew as another stream", error=str(error), moved_to=str(aside))
+            return await Spool.open(group.path, name, limits, utc, peers)
+
+    def _make_pipelines(self) -> list[Pipeline]:
+        lines = []
+        if self._config.journal.enabled:
+            lines.append(Line(Source.JOURNALD, self._journal, self._classifier(JournalClassifier)))
+        if self._config.pmxcfs.enabled:
+            lines.append(Line(Source.PMXCFS, self._pmxcfs, self._classifier(PmxcfsClassifier)))
+        self._pipelines = [Pipeline(line, self._spool, self._node, self._boot_id, _moment) for line in lines]
+        return self._pipelines
+
+    def _classifier(self, kind: Callable[[str, dict[str, Any] | None], Any]) -> Callable[[dict[str, Any] | None], Any]:
+        return lambda memory: kind(self._node, memory)
+
+    def _journal(self, cursor: str | None) -> AsyncIterator[Batch]:
+        group = self._config.journal
+        return batches(JournalSource(Place(group.directory, group.files), cursor=cursor, start=group.start), "journald")
+
+    def _pmxcfs(self, cursor: str | None) -> AsyncIterator[Batch]:
+        del cursor  # /etc/pve has a state, not a history
+        group = self._config.pmxcfs
+        return batches(PmxcfsSource(group.root, interval=group.interval, deadline=group.deadline), "pmxcfs")
+
+    def _connect(self, tasks: asyncio.TaskGroup, identity: Identity) -> None:
+        """Start an uplink for each configured controller that has none."""
+        for one in self._config.uplink.controllers:
+            peer = Peer(one.name or one.endpoint, one.endpoint, public_key(one.public_key_file))
+            if peer.name not in self._uplinks:
+                uplink = Uplink(self._spool, peer, identity, self._config.uplink.heartbeat, utc, self._troubles)
+                self._uplinks[peer.name] = uplink
+                self._sending[peer.name] = tasks.create_task(uplink.run(), name=f"uplink {peer.name}")
+
+    def _troubles(self) -> dict[str, str]:
+        return {one.line.source.value: one.trouble for one in self._pipelines}
+
+    async def _watchdog(self) -> None:
+        """Tell systemd that we live, and how: only while the loop turns and the spool's thread lives."""
+        limit = int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000
+        while True:
+            if not self._spool.alive:
+                raise AgentError("the spool's thread has ended")
+            up = sum(one.connected for one in self._uplinks.values())
+            troubles = [f"{name}: {text}" for name, text in self._troubles().items() if text]
+            status = f"{up} of {len(self._uplinks)} controllers, sequence {self._spool.last}"
+            notify(f"WATCHDOG=1\nSTATUS={'; '.join([status, *troubles])}")
+            await asyncio.sleep(min(limit / _SIDES, 10.0) if limit else 10.0)
+
+    async def _reload(self, tasks: asyncio.TaskGroup, identity: Identity) -> None:
+        """Apply a changed file: the controllers at once; what the rest needs a restart for is said."""
+        notify("RELOADING=1\nMONOTONIC_USEC=" + str(time.monotonic_ns() // 1000))
+        try:
+            fresh = load_config(self._path)
+            for one in fresh.uplink.controllers:
+                public_key(one.public_key_file)
+        except AgentError as error:
+            log.error("configuration refused, the old one goes on", error=str(error))
+            await self._say(AgentConfigReloaded(subject=self._subject(), seen=_OWN, result="refused", reason=str(error)[:256]))
+        else:
+            await self._apply(fresh, tasks, identity)
+        notify("READY=1")
+
+    async def _apply(self, fresh: Config, tasks: asyncio.TaskGroup, identity: Identity) -> None:
+        same = fresh.model_copy(update={"uplink": self._config.uplink}) == self._config
+        self._config = self._config.model_copy(update={"uplink": fresh.uplink})
+        names = [one.name or one.endpoint for one in fresh.uplink.controllers]
+        for name in set(self._uplinks) - set(names):
+            self._sending.pop(name).cancel()
+            del self._uplinks[name]
+        await self._spool.configure(names)
+        self._connect(tasks, identity)
+        reason = "" if same else "controllers applied; the other changes need a restart"
+        log.info("configuration read anew", note=reason or "applied")
+        await self._say(AgentConfigReloaded(subject=self._subject(), seen=_OWN, result="applied", reason=reason))
+
+    async def _finish(self) -> None:
+        """Say goodbye, and give the controllers a moment to take it."""
+        with suppress(AgentError):
+            await self._say(AgentStopped(subject=self._subject(), seen=_OWN))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN):
+                while any(one.connected and one.acked < self._spool.last for one in self._uplinks.values()):  # noqa: ASYNC110 - two seconds at most
+                    await asyncio.sleep(0.02)
+
+    def _subject(self) -> Entity:
+        return Entity(EntityKind.NODE, self._node)
+
+    async def _say(self, event: Event) -> None:
+        at, monotonic = _moment()
+        try:
+            await self._spool.append(Source.AGENT.value, [Observed(event, at, monotonic, self._boot_id)], None, None)
+        except AgentError as error:
+            log.warning("cannot spool", event_kind=event.kind, error=str(error))
+
+
+_OWN: Final = Seen(source=Source.AGENT)
+
+
+def _move_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return path.rename(aside)

@@ -1,0 +1,148 @@
+"""The agent's configuration: one TOML file, frozen groups, every field with unit, default and reason.
+
+On a node of a Proxmox VE cluster an empty file works but for the controller's address and key.
+"""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agent.errors import PermanentError
+from events.problems import problems
+
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 365)]
+Bytes = Annotated[int, Field(ge=1024 * 1024)]
+
+
+class ConfigError(PermanentError):
+    """The configuration cannot be used; the text lists every problem with file and field."""
+
+
+class Group(BaseModel):
+    """Base of all groups: immutable; an unknown field is an error, so that a typo is not silently the default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _short_hostname() -> str:
+    return socket.gethostname().partition(".")[0]
+
+
+class Node(Group):
+    """Who this agent is."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")] = Field(
+        default_factory=_short_hostname
+    )
+    """Node name as Proxmox VE knows it. Default: the short host name, which is what PVE uses too."""
+    cluster: Annotated[str, Field(max_length=255)] = ""
+    """Cluster name. Default: ``cluster_name`` of corosync.conf below ``pmxcfs.root``, else ``standalone``."""
+
+
+class Journal(Group):
+    """Which journal is followed."""
+
+    enabled: bool = True
+    directory: Path | None = None
+    """A directory with journal files. Default: this host's own journal."""
+    files: tuple[Path, ...] = ()
+    """Journal files, instead of a directory."""
+    start: Literal["now", "beginning"] = "now"
+    """Where to begin at the very first start. ``now``: yesterday's faults are no incidents of today."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.directory and self.files:
+            raise ValueError("give directory or files, not both")
+        return self
+
+
+class Pmxcfs(Group):
+    """The Proxmox cluster file system."""
+
+    enabled: bool = True
+    root: Path = Path("/etc/pve")
+    """Its mount point."""
+    interval: Annotated[float, Field(ge=0.2, le=60)] = 1.0
+    """Seconds between two looks at ``.version``. Faster than 1 s sees nothing new: the kernel caches attributes that long."""
+    deadline: Seconds = 5.0
+    """Seconds after which a read counts as hung."""
+
+
+class Spool(Group):
+    """Where events wait until the controllers have them."""
+
+    path: Path = Path("/var/lib/faultline/agent/spool.db")
+    max_bytes: Bytes = 256 * 1024 * 1024
+    """Bytes of events. Default holds about a million events: days of a storm. The oldest go first, and that is told."""
+    max_age: Seconds = 7 * 86_400
+    """Seconds. An event that no controller took for a week helps nobody."""
+
+
+class Controller(Group):
+    """One controller; events go to each, and each acknowledges on its own."""
+
+    endpoint: Annotated[str, Field(pattern=r"^(tcp://.+:\d+|ipc://.+)$")]
+    """ZeroMQ endpoint, ``tcp://host:5601``."""
+    public_key_file: Path
+    """The controller's public key (``controller.key``)."""
+    name: str = ""
+    """Name in the spool and in logs. Default: the endpoint."""
+
+
+class Uplink(Group):
+    """The way to the controllers."""
+
+    controllers: Annotated[tuple[Controller, ...], Field(min_length=1)]
+    key_dir: Path = Path("/etc/faultline/keys")
+    """Directory of this agent's own key pair ``<node>.key_secret``; made on first start."""
+    heartbeat: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    """Seconds between heartbeats. The controller calls an agent silent after 20 s, so several may be lost."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [one.name or one.endpoint for one in self.controllers]
+        if len(set(names)) != len(names):
+            raise ValueError("two controllers have the same name or endpoint")
+        return self
+
+
+class Config(Group):
+    """The whole file."""
+
+    node: Node = Field(default_factory=Node)
+    journal: Journal = Journal()
+    pmxcfs: Pmxcfs = Pmxcfs()
+    spool: Spool = Spool()
+    uplink: Uplink
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    :raises ConfigError: when it cannot be read, is no TOML or has wrong fields; all problems at once, one a line.
+    """
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    return check_config(data, path)
+
+
+def check_config(data: dict[str, Any], path: Path) -> Config:
+    """Check a configuration that was read from ``path``.
+
+    :raises ConfigError: as :func:`load_config`.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in problems(error))) from error

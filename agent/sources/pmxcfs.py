@@ -1,0 +1,224 @@
+"""Watches /etc/pve (pmxcfs), or a directory with a copy of it, and yields what changed as raw records.
+
+Place in the flow: IO only; :mod:`agent.classify.pmxcfs` says what a record means. Rules:
+
+* Changes made on other nodes are invisible to inotify, so ``.version`` is polled. pyinotify only makes us look at once when
+  something was changed on this node.
+* Every access may hang, so each look runs in :class:`agent.sources.deadline.OneAtATime`.
+* A directory without anything in it is a restart or an unmounted file system. It never means that storages were removed.
+* What a record says is only ever a change since the record before; the first look says everything.
+
+Fields of a record, by ``what``: ``served`` has ``starttime``, ``lost`` ``how``, ``quorum`` ``held``, ``member`` ``node``, ``online``
+and ``address``, ``file`` ``path``, ``digest`` (empty: no such file), ``cluster`` and, of storage.cfg, ``outline``. Truth is yes or no.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from agent.record import Batch, RawRecord
+from agent.sources.deadline import OneAtATime
+from agent.sources.errors import PmxcfsDeniedError
+from agent.sources.pmxcfs_look import HA, STORAGE_CFG, Content, Look, look
+from agent.sources.pmxcfs_notify import LocalChanges
+from events.base import Source
+
+PVE: Final = Path("/etc/pve")
+EMPTY: Final = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+"""SHA-1 of nothing, which is also Proxmox VE's digest of a storage.cfg that is not there."""
+_PAUSE: Final = 0.1
+"""Fewest seconds between two looks, however much is written here."""
+
+Fields = dict[str, str]
+
+
+class Moment(NamedTuple):
+    """When something was seen: UTC µs since 1970, µs since boot, id of that boot."""
+
+    at: int
+    monotonic: int
+    boot_id: str
+
+
+def host_moment() -> Moment:
+    """Read this host's clocks, on the time bases that journald uses."""
+    return Moment(time.time_ns() // 1000, time.monotonic_ns() // 1000, _boot_id())
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
+
+
+class PmxcfsSource:
+    """Looks at ``root`` each ``interval`` seconds and yields what changed. For one thread, except :meth:`wake`.
+
+    ``plain`` says that it is a directory with a copy of the files and no file system of its own; None finds out by whether
+    `.version` is there, but `/etc/pve` itself is never taken for a plain directory. A look that takes longer than
+    ``deadline`` seconds counts as hung.
+    """
+
+    ended: Final = False
+
+    def __init__(
+        self,
+        root: Path = PVE,
+        *,
+        plain: bool | None = None,
+        interval: float = 1.0,
+        deadline: float = 5.0,
+        moment: Callable[[], Moment] = host_moment,
+    ) -> None:
+        self._root, self._interval, self._deadline, self._moment = root, interval, deadline, moment
+        self._plain = False if root == PVE else plain
+        self._worker: OneAtATime[Any] = OneAtATime("pmxcfs-look")
+        self._known: Look | None = None
+        self._said: dict[str, Fields] = {}
+        self._emptied: set[str] = set()
+        self._due = 0.0
+        self._local: LocalChanges | None = None
+        self._changed_here = False
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
+        """Look once, when the next look is due within ``timeout`` seconds, and return what changed; None when nothing did.
+
+        ``max_records`` is not needed: one look yields a few records for each node and file.
+
+        :raises PmxcfsDeniedError: when we may not read it at all.
+        """
+        del max_records
+        if not self._await_due(timeout):
+            return None
+        found = self._look()
+        self._due = time.monotonic() + self._interval
+        news = list(self._news(found)) if found is not None else []
+        if not news:
+            return None
+        now = self._moment()
+        return Batch(Source.PMXCFS, tuple(RawRecord(Source.PMXCFS, now.at, now.monotonic, now.boot_id, fields) for fields in news))
+
+    def wake(self) -> None:
+        """Make a waiting :meth:`read_batch` return at once. Callable from any thread."""
+        os.eventfd_write(self._wakeup, 1)
+
+    def close(self) -> None:
+        """Give up watching. A look that hangs is left behind."""
+        self._worker.close()
+        if self._local is not None:
+            self._local.close()
+            self._local = None
+        wakeup, self._wakeup = self._wakeup, -1
+        if wakeup >= 0:
+            os.close(wakeup)
+
+    # Waiting
+
+    def _await_due(self, seconds: float) -> bool:
+        """Wait until the next look is due; False when it is not within ``seconds``, or when woken."""
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < self._due:
+            if now >= end or self._woken(min(end, self._due) - now):
+                return False
+        return True
+
+    def _woken(self, seconds: float) -> bool:
+        """Wait; a change made on this node makes the next look due at once."""
+        poller = select.poll()
+        poller.register(self._wakeup, select.POLLIN)
+        if self._local is not None and not self._changed_here:
+            poller.register(self._local.fileno(), select.POLLIN)
+        ready = {fd for fd, _ in poller.poll(seconds * 1000)}
+        if self._wakeup in ready:
+            os.eventfd_read(self._wakeup)
+            return True
+        if ready and self._local is not None and self._local.drain():
+            self._changed_here = True
+            self._due = min(self._due, time.monotonic() + _PAUSE)
+        return False
+
+    # Looking
+
+    def _look(self) -> Look | None:
+        """Return what is there; None when what was read is torn, which says nothing."""
+        everything, self._changed_here = self._changed_here, False
+        try:
+            found: Look = self._worker.call(partial(look, self._root, self._known, self._plain, everything=everything), self._deadline)
+        except TimeoutError:
+            return Look("hung")
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise PmxcfsDeniedError(
+                    f"cannot read {self._root}: {error.strerror}; it is readable for root and group www-data"
+                ) from error
+            return None
+        return found
+
+    def _watch(self) -> None:
+        """Watch for changes made here. Anew after each mount: the watches of the old one died with it."""
+        if self._local is not None:
+            self._local.close()
+        self._local = LocalChanges()
+        with suppress(TimeoutError):
+            self._worker.call(partial(self._local.watch, self._root, self._root / HA), self._deadline)
+
+    # Saying
+
+    def _news(self, found: Look) -> Iterator[Fields]:
+        """Yield the fields of a record for everything that is not as it was said last."""
+        if found.how != "served":
+            self._known = None
+            yield from self._say("state", {"what": "lost", "how": found.how})
+            return
+        if self._known is None:
+            self._watch()
+        self._plain = found.plain
+        yield from self._say("state", {"what": "served", "starttime": found.starttime})
+        if found.quorate is not None:
+            yield from self._say("quorum", {"what": "quorum", "held": _truth(found.quorate)})
+        for node, (online, address) in found.members.items():
+            yield from self._say(f"member {node}", {"what": "member", "node": node, "online": _truth(online), "address": address})
+        deferred = set()
+        for path, content in self._contents(found):
+            if self._is_half_written(path, content):
+                deferred.add(path)
+            else:
+                yield from self._say(f"file {path}", _file(path, content, found.cluster))
+        self._emptied = deferred
+        self._known = replace(found, counters={path: count for path, count in found.counters.items() if path not in deferred})
+
+    def _contents(self, found: Look) -> Iterator[tuple[str, Content]]:
+        yield from found.files.items()
+        if found.plain:  # without counters, a file that is gone is one that was not found
+            gone = [key.removeprefix("file ") for key in self._said if key.startswith("file ")]
+            yield from ((path, Content(None)) for path in gone if path not in found.files)
+
+    def _is_half_written(self, path: str, content: Content) -> bool:
+        """Whether a file became empty or went away just now: it may be between truncating and writing. One look is waited."""
+        said = self._said.get(f"file {path}")
+        empty = ("", EMPTY)
+        return (content.digest or "") in empty and said is not None and said["digest"] not in empty and path not in self._emptied
+
+    def _say(self, about: str, fields: Fields) -> Iterator[Fields]:
+        if self._said.get(about) != fields:
+            self._said[about] = fields
+            yield fields
+
+
+def _file(path: str, content: Content, cluster: str) -> Fields:
+    fields = {"what": "file", "path": path, "digest": content.digest or "", "cluster": cluster}
+    if path == STORAGE_CFG:
+        fields |= {"digest": content.digest or EMPTY, "outline": content.outline}
+    return fields
+
+
+def _truth(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,192 @@
+"""The one loop that owns the core: deliveries, heartbeats and time in; one transaction out, then the acknowledgement.
+
+Rules: nobody else touches the core's state. What the core wants told is written in the same transaction as the state that wants
+it, and an agent is acknowledged only after that. A full disk holds the transaction and everything behind it, so the agents'
+spools keep what cannot be stored; nothing is dropped here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgpack
+import structlog
+
+from controller.core.correlate import Heard, Tick, step
+from controller.core.effects import Effect, Tell
+from controller.core.report import Change, IncidentReport
+from controller.core.state import CoreState
+from controller.core.timings import Timings
+from controller.errors import TemporaryError
+from controller.ingest import Delivery, Reject
+from controller.store.store import Store
+from controller.store.transaction import Advance, EventRow, Gap, OutboxRow, RejectRow, StateRow, Transaction
+
+log = structlog.get_logger()
+
+MOST_EVENTS: Final = 4000
+"""Events taken into one transaction: large enough that a storm costs few syncs, small enough to keep an ack within a second."""
+WAITING: Final = 64
+"""Deliveries that may wait for the engine; more wait in the agents' spools, where they are durable."""
+IDLE: Final = 1.0
+"""Longest time between two looks at the clock, seconds."""
+RETRY: Final = 1.0
+"""Between attempts to commit on a full disk, seconds."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A delivery and who waits for it to be durable."""
+
+    delivery: Delivery
+    done: asyncio.Future[int]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one round took in."""
+
+    deliveries: list[_Waiting] = field(default_factory=list)
+    heard: set[str] = field(default_factory=set)
+
+
+class Engine:
+    """Runs the core over a store. ``performers`` maps a notifier's name to the changes that it wants told.
+
+    ``now`` returns UTC microseconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cluster: str,
+        timings: Timings,
+        performers: Mapping[str, Sequence[Change]],
+        now: Callable[[], int],
+    ) -> None:
+        self.state = CoreState(cluster)
+        self._store = store
+        self._timings = timings
+        self._performers = performers
+        self._now = now
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
+        self._heard: set[str] = set()
+        self._stored = asyncio.Condition()
+
+    async def load(self) -> None:
+        """Take up the state that was stored last, and look at it at once: time has passed."""
+        rows = await self._store.load_state()
+        self.state.load((table, key, msgpack.unpackb(value)) for table, key, value in rows)
+        now = self._now()
+        for node in self.state.nodes.values():
+            # While nobody listened nobody could be heard: agents get their full time to report.
+            node.heard = now if node.heard else 0
+        self.state.look_at = now
+
+    async def accept(self, delivery: Delivery) -> int:
+        """Take a delivery; return the sequence up to which its stream is durable."""
+        waiting = _Waiting(delivery, asyncio.get_running_loop().create_future())
+        await self._queue.put(waiting)
+        return await waiting.done
+
+    def heard(self, node: str) -> None:
+        """Note that a node's agent lives."""
+        self._heard.add(node)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            work = await self._gather()
+            transaction = self._apply(work)
+            if not transaction.empty:
+                await self._commit(transaction)
+            for waiting in work.deliveries:
+                if not waiting.done.done():
+                    waiting.done.set_result(waiting.delivery.last)
+            if not transaction.empty:
+                async with self._stored:
+                    self._stored.notify_all()
+
+    async def stored(self) -> None:
+        """Wait until something more has been committed: what streams and notifiers sleep on."""
+        async with self._stored:
+            await self._stored.wait()
+
+    async def _gather(self) -> _Work:
+        """Wait for a delivery or for the core's next deadline, then take all that is there."""
+        work = _Work()
+        wait = IDLE
+        if self.state.look_at is not None:
+            wait = min(IDLE, max(0.0, (self.state.look_at - self._now()) / 1_000_000))
+        try:
+            async with asyncio.timeout(wait):
+                work.deliveries.append(await self._queue.get())
+        except TimeoutError:
+            pass
+        count = sum(len(one.delivery.items) for one in work.deliveries)
+        while count < MOST_EVENTS and not self._queue.empty():
+            waiting = self._queue.get_nowait()
+            work.deliveries.append(waiting)
+            count += len(waiting.delivery.items)
+        work.heard, self._heard = self._heard, set()
+        return work
+
+    def _apply(self, work: _Work) -> Transaction:
+        now, transaction = self._now(), Transaction(at=self._now())
+        effects: list[Effect] = []
+        for node in sorted(work.heard | {one.delivery.node for one in work.deliveries}):
+            effects += step(self.state, Heard(node), now, self._timings)[1]
+        for waiting in work.deliveries:
+            effects += self._deliver(waiting.delivery, now, transaction)
+        effects += step(self.state, Tick(), now, self._timings)[1]
+        for effect in effects:
+            if isinstance(effect, Tell):
+                self._tell(effect.report, transaction)
+        for table, key, record in self.state.take_changes():
+            transaction.state.append(StateRow(table, key, None if record is None else msgpack.packb(record)))
+        return transaction
+
+    def _deliver(self, delivery: Delivery, now: int, transaction: Transaction) -> list[Effect]:
+        effects: list[Effect] = []
+        node, stream = delivery.node, delivery.stream
+        for seq, data, item in delivery.items:
+            if isinstance(item, Reject):
+                transaction.rejects.append(RejectRow(node, stream, seq, now, data, item.reason))
+                log.warning("event cannot be read, kept as it is", node=node, stream=stream, seq=seq, reason=item.reason)
+                continue
+            transaction.events.append(EventRow(node, item.event.kind, item.observed_at, data))
+            more = step(self.state, item, now, self._timings)[1]
+            if more:
+                effects += more
+        if delivery.gap is not None:
+            transaction.gaps.append(Gap(node, stream, *delivery.gap, now, "the agent's spool had dropped them"))
+            log.warning("events are lost for good", node=node, stream=stream, first=delivery.gap[0], last=delivery.gap[1])
+        transaction.advances.append(Advance(node, stream, delivery.last, delivery.boot_id, now))
+        return effects
+
+    def _tell(self, report: IncidentReport, transaction: Transaction) -> None:
+        transaction.incidents.append(report)
+        payload = report.model_dump_json()
+        for performer, changes in self._performers.items():
+            if report.change in changes:
+                key = f"{performer}:{report.id}:{report.number}"
+                transaction.outbox.append(OutboxRow(performer, report.id, report.number, payload, key))
+        log.info("incident", change=report.change.value, id=report.id, cause=report.cause, entity=report.entity, nodes=list(report.nodes))
+
+    async def _commit(self, transaction: Transaction) -> None:
+        said = False
+        while True:
+            try:
+                await self._store.commit(transaction)
+            except TemporaryError as error:
+                if not said:
+                    log.warning("cannot store, holding everything until it works again", error=str(error))
+                    said = True
+                await asyncio.sleep(RETRY)
+            else:
+                if said:
+                    log.info("storing works again")
+                return

@@ -1,0 +1,60 @@
+"""The log as a ZeroMQ stream: XPUB with CURVE, one message a record, ``[topic, JSON]``.
+
+A subscriber begins at now. ZeroMQ drops for a subscriber that does not keep up or is away; the growing ``cursor`` in each record
+shows that something is missing, and the JSONL file or ``faultline events --since`` has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+import zmq
+import zmq.asyncio
+
+from controller.errors import PermanentError
+from controller.store.reading import LogRow
+from controller.stream.record import line, topic
+
+log = structlog.get_logger()
+
+DOMAIN: Final = "stream"
+"""ZAP domain of this socket."""
+HIGH_WATER: Final = 50_000
+"""Messages kept for a slow subscriber, about 50 MB, before ZeroMQ drops for it alone."""
+
+
+class BindError(PermanentError):
+    """The endpoint cannot be bound."""
+
+
+class XpubSink:
+    """Publishes rows of the log. Not durable: what nobody is there to hear is gone, on purpose."""
+
+    name = "xpub"
+
+    def __init__(self, bind: str, keys: tuple[bytes, bytes], cluster: str) -> None:
+        self._cluster = cluster
+        self._socket = socket = zmq.asyncio.Context.instance().socket(zmq.XPUB)
+        socket.linger = 0
+        socket.sndhwm = HIGH_WATER
+        socket.curve_server = True
+        socket.curve_publickey, socket.curve_secretkey = keys
+        socket.zap_domain = DOMAIN.encode()
+        try:
+            socket.bind(bind)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise BindError(f"cannot listen on {bind}: {error}") from error
+        self.endpoint = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        log.info("publishing", endpoint=self.endpoint)
+
+    async def write(self, rows: Sequence[LogRow]) -> None:
+        """Publish rows. See :class:`controller.stream.follow.Sink`."""
+        for row in rows:
+            await self._socket.send_multipart([topic(row), line(row, self._cluster)[:-1]])
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._socket.close()

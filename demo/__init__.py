@@ -1,0 +1,1 @@
+"""``make demo``: the whole flow on one machine, with real processes and really recorded journals."""
