@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Self, TypeVar
-from uuid import uuid4
 
 import msgpack
 import structlog
@@ -39,6 +38,8 @@ CREATE TABLE memories (source TEXT PRIMARY KEY, memory BLOB NOT NULL) WITHOUT RO
 CREATE TABLE acks (controller TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE stream (id TEXT NOT NULL, last INTEGER NOT NULL, bytes INTEGER NOT NULL);
 """
+_FIRST: Final = "INSERT INTO stream SELECT lower(hex(randomblob(16))), 0, 0;"
+"""A new spool is a new stream, with an id that no other has."""
 _TEMPORARY: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN}
 
 
@@ -353,9 +354,7 @@ def _open(path: Path) -> sqlite3.Connection:
     if version > _SCHEMA_VERSION:
         raise SpoolDamagedError(f"{path}: spool of version {version}, this Faultline writes {_SCHEMA_VERSION}: install the newer one again")
     if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}")
-        connection.execute("INSERT INTO stream VALUES (?, 0, 0)", (uuid4().hex,))
-        connection.executescript(f"PRAGMA user_version = {_SCHEMA_VERSION};COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}{_FIRST}PRAGMA user_version = {_SCHEMA_VERSION};COMMIT;")
     return connection
 
 

@@ -10,6 +10,7 @@ import zmq
 import zmq.asyncio
 import zmq.auth
 from zmq.auth.asyncio import AsyncioAuthenticator
+from zmq.utils import z85
 
 from controller.errors import PermanentError
 
@@ -74,7 +75,8 @@ class Access(AsyncioAuthenticator):
         super().__init__(context)
         self._lists = lists
         self._unknown: set[bytes] = set()
-        self.configure_curve_callback("*", self)
+        for domain in lists:
+            self.configure_curve_callback(domain, self)
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Say whether a key is allowed in a domain. Called by the authenticator."""
@@ -91,8 +93,10 @@ class Access(AsyncioAuthenticator):
 
     def curve_user_id(self, client_public_key: bytes) -> str:
         """Return the peer's name: messages carry it as their User-Id, so no peer can speak for another."""
+        # Called with the key's 32 bytes, while the allow-list has the 40 characters that files hold.
+        key = z85.encode(client_public_key) if len(client_public_key) == 32 else client_public_key
         for allowed in self._lists.values():
-            if name := allowed.names.get(client_public_key):
+            if name := allowed.names.get(key):
                 return name
         return ""
 

@@ -121,6 +121,8 @@ class Ingest:
         frames = await socket.recv_multipart(copy=False)
         route, frame = frames[0].bytes, frames[-1]
         node = _user(frame)
+        if not node:
+            return  # its key was taken off the allow-list a moment ago
         if len(frames) != 2:
             await self._refuse(route, node, "message of several frames")
             return

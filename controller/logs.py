@@ -8,19 +8,20 @@ from typing import Any
 
 import structlog
 
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""syslog levels, which journald reads from a line's beginning (sd-daemon(3))."""
+
 
 def configure() -> None:
-    """Set up structlog for a service: priority prefix for journald (sd-daemon(3)), then message and facts."""
+    """Set up structlog for a service."""
     structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer(key_order=["event"]), _prefixed],
+        processors=[structlog.processors.format_exc_info, _line],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
 
 
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-
-
-def _prefixed(_: Any, method: str, line: Any) -> str:
-    return f"<{_PRIORITIES.get(method, 6)}>{line}"
+def _line(_: Any, method: str, facts: Any) -> str:
+    text = facts.pop("event")
+    return f"<{_PRIORITIES.get(method, 6)}>{text}" + "".join(f" {name}={value!r}" for name, value in facts.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -56,7 +57,8 @@ class MailReceiver:
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
-        self._controller = Controller(self, hostname="127.0.0.1", port=0)
+        self.port = _free_port()
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
         self._controller.start()
 
     async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:  # noqa: N802 - the library's name
@@ -64,13 +66,13 @@ class MailReceiver:
         self.mails.append(cast("EmailMessage", message_from_bytes(envelope.content, policy=policy.default)))
         return "250 kept"
 
-    @property
-    def port(self) -> int:
-        """Return where it listens."""
-        server = self._controller.server
-        assert server is not None
-        return int(server.sockets[0].getsockname()[1])  # type: ignore[attr-defined]
-
     def close(self) -> None:
         """Stop."""
         self._controller.stop()
+
+
+def _free_port() -> int:
+    """Return a port that is free now: aiosmtpd cannot pick one by itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -83,8 +83,6 @@ class JournalSource:
             records = self._take(max_records) or self._at_end(max_records)
             if records or self._losses or self._cursor != before:
                 return self._batch(records)
-            if self._failures:
-                continue
             remaining = deadline - self._clock()
             if self.ended or remaining <= 0 or not self._await_change(remaining):
                 return None
@@ -114,20 +112,33 @@ class JournalSource:
         return self._reader
 
     def _take(self, max_records: int) -> list[RawRecord]:
-        """Read wanted entries until the end, until there are enough, or until one cannot be read."""
-        records: list[RawRecord] = []
+        """Read wanted entries until the end or until there are enough; less when a loss is to be told before reading on."""
+        while True:
+            records: list[RawRecord] = []
+            try:
+                self._read_into(records, max_records)
+            except OSError as error:
+                self._note(records)
+                self._retry_or_pass(error)
+                if records or self._losses:
+                    return records
+            else:
+                self._note(records)
+                self._failures = 0
+                return records
+
+    def _read_into(self, records: list[RawRecord], max_records: int) -> None:
         reader = self._open_reader
-        try:
-            while len(records) < max_records and reader.step():
-                if self._own is not None and self._is_own(reader):
-                    continue
+        while len(records) < max_records and reader.step():
+            if self._own is not None and self._is_own(reader):
+                continue
+            try:
                 records.append(reader.record())
-        except OSError as error:
-            self._note(records)
-            self._retry_or_pass(error)
-            return records
-        self._note(records)
-        return records
+            except OSError as error:
+                if not self._failures:
+                    raise
+                self._cursor = reader.cursor()  # it was tried again already: only this entry is lost
+                self._losses.append(f"a damaged journal entry could not be read ({error.strerror})")
 
     def _note(self, records: list[RawRecord]) -> None:
         """Remember how far we are."""
@@ -139,8 +150,10 @@ class JournalSource:
         return bool(reader.test_cursor(own))
 
     def _retry_or_pass(self, error: OSError) -> None:
-        """Go on after an error: once from where we were, since journald may just be closing that file (EBADMSG then); next get
-        past the spot, ever further ahead in time; last go to the journal's end.
+        """Go on after an error.
+
+        First from where we were, for journald may just have been closing that file (EBADMSG then). Next past the spot, ever
+        further ahead in time, last at the journal's end.
         """
         self._failures += 1
         steps = self._failures - 2
