@@ -34,7 +34,7 @@ ANSWER_WITHIN: Final = 10.0
 """Seconds within which a Hello or a batch must be answered."""
 ACK_EVERY: Final = 0.5
 """Seconds between two writes of the acknowledged sequence: it only frees space, so it need not be written each time."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between attempts to connect."""
 
 

@@ -16,13 +16,17 @@ def utc() -> int:
 
 
 def rehearsal(text: str) -> Clock:
-    """Return a clock from ``RFC3339@SPEED``: it shows that time now and runs SPEED times as fast.
+    """Return a clock from ``RFC3339@SPEED[@BEGUN]``: it runs SPEED times as fast, from that time on.
+
+    It showed the given time at BEGUN (Unix seconds; default: now), so that several programs can rehearse by one clock.
 
     :raises ValueError: when the text is something else.
     """
-    start, at, speed = text.rpartition("@")
+    start, *numbers = text.split("@")
     moment = datetime.fromisoformat(start)
-    if not at or moment.tzinfo is None or not 0 < float(speed) <= 1000:
+    if len(numbers) not in {1, 2} or moment.tzinfo is None or not 0 < float(numbers[0]) <= 1000:
         raise ValueError("expected a time with zone and a speed, such as 2026-11-23T02:51:00Z@20")
-    begin, origin, factor = time.monotonic(), int(moment.timestamp() * 1_000_000), float(speed)
-    return lambda: origin + int((time.monotonic() - begin) * factor * 1_000_000)
+    origin, factor = int(moment.timestamp() * 1_000_000), float(numbers[0])
+    begun = float(numbers[1]) if len(numbers) == 2 else time.time()
+    shift = time.time() - time.monotonic()  # a step of the world's clock must not move a rehearsal
+    return lambda: origin + int((time.monotonic() + shift - begun) * factor * 1_000_000)

@@ -64,6 +64,8 @@ class Incidents(Group):
     """A relapse this soon after recovery reopens the incident; doubled with every relapse."""
     flap_window_max: Seconds = 1800.0
     """Bound of the doubled window."""
+    await_agents: Seconds = 10.0
+    """After a restart: how long nothing new is opened while known agents have not come back with what they saw meanwhile."""
     silent_after: Seconds = 20.0
     """Without a heartbeat for this long an agent is silent: four of its default heartbeats."""
 

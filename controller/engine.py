@@ -83,7 +83,10 @@ class Engine:
         now = self._now()
         for node in self.state.nodes.values():
             # While nobody listened nobody could be heard: agents get their full time to report.
-            node.heard = now if node.heard else 0
+            if node.heard:
+                self.state.heard[node.name] = now
+                self.state.awaited.add(node.name)
+        self.state.awaited_until = now + self._timings.await_agents
         self.state.look_at = now
 
     async def accept(self, delivery: Delivery) -> int:

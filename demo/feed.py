@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from agent.sources.export import Entry, entries
 
@@ -23,11 +23,12 @@ _TICK: Final = 0.02
 
 
 class RehearsalClock:
-    """Runs from ``start`` (UTC), ``speed`` times as fast as the world's clocks, from now on."""
+    """Shows ``start`` (UTC) in ``delay`` seconds, and runs ``speed`` times as fast as the world's clocks."""
 
-    def __init__(self, start: datetime, speed: float) -> None:
+    def __init__(self, start: datetime, speed: float, delay: float) -> None:
         self.start, self.speed = start, speed
-        self._begin = time.monotonic()
+        self.begun = time.time() + delay
+        self._begin = time.monotonic() + delay
 
     def now(self) -> int:
         """Return the rehearsed time, UTC microseconds."""
@@ -38,7 +39,8 @@ class Feed:
     """One node's journal, growing. What was logged before the clock's start is there at once."""
 
     def __init__(self, recording: Path, journal: Path) -> None:
-        with lzma.open(recording) as stream:
+        with lzma.open(recording) as packed:
+            stream = cast("BinaryIO", packed)
             self._entries = [(int(entry["__REALTIME_TIMESTAMP"][0]), _export(entry)) for entry in entries(stream, str(recording))]
         self.journal = journal
         self.written = 0

@@ -32,7 +32,7 @@ from controller.notify.webhook import read_secret, signature
 from demo.feed import Feed, RehearsalClock
 from demo.receivers import Call, MailReceiver, WebhookReceiver
 from faultline import render
-from faultline.scoring import Score, read_truth, score
+from faultline.scoring import read_truth, score
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RECORDINGS: Final = ROOT / "tests" / "samples" / "recorded" / "three-nodes-1"
@@ -42,6 +42,10 @@ BEGIN: Final = datetime(2026, 11, 23, 2, 54, 40, tzinfo=UTC)
 END: Final = datetime(2026, 11, 23, 3, 7, 50, tzinfo=UTC)
 SPEED: Final = 16.0
 """Times real time: thirteen minutes take fifty seconds, and reports of three nodes still arrive in their order."""
+
+
+START_UP: Final = 5.0
+"""Seconds for the processes to start and connect before anything happens."""
 
 
 class Demo:
@@ -74,10 +78,12 @@ class Demo:
         for feed in self.feeds:
             feed.history(_micros(BEGIN))
         _wait(lambda: all(feed.journal.exists() and feed.journal.stat().st_size for feed in self.feeds), "journal files")
-        clock = RehearsalClock(BEGIN, SPEED)
-        self._run("faultline-controller", "controller.toml", "--rehearse", f"{BEGIN.isoformat()}@{SPEED}")
+        clock = RehearsalClock(BEGIN, SPEED, START_UP)
+        self._run("faultline-controller", "controller.toml", "--rehearse", f"{BEGIN.isoformat()}@{SPEED}@{clock.begun}")
         for node in NODES:
             self._run("faultline-agent", f"{node}.toml", log=f"{node}.log")
+        controller_log = self.place / "controller.log"
+        _wait(lambda: controller_log.read_text().count("agent connected") == len(NODES), "connected agents")
         for feed in self.feeds:
             feed.follow(clock, _micros(END))
         return clock
@@ -196,7 +202,9 @@ def show_webhook(console: Console, call: Call, secret: Path) -> None:
     expected = signature(read_secret(secret), call.headers["webhook-id"], seconds, call.body)
     good = compare_digest(expected, call.headers["webhook-signature"])
     body = json.loads(call.body)
-    short = {key: body[key] for key in ("type", "change", "id", "cause", "entity", "confidence", "nodes", "ha_can_help", "why", "opened_at")}
+    short = {
+        key: body[key] for key in ("type", "change", "id", "cause", "entity", "confidence", "nodes", "ha_can_help", "why", "opened_at")
+    }
     lines = [f"{name}: {call.headers[name]}" for name in ("webhook-id", "webhook-timestamp", "webhook-signature")]
     text = "\n".join([*lines, f"(signature {'verified' if good else 'WRONG'})", "", json.dumps(short, indent=2), "…"])
     console.print(Panel(Text(text), title="a webhook, as it arrived", border_style="blue"))
@@ -210,11 +218,6 @@ def show_mail(console: Console, mails: list[Any]) -> None:
     body = first.get_body(("plain",)).get_content()
     later = [f"then in the same thread: {one['X-Faultline-Change']}  In-Reply-To: {one['In-Reply-To']}" for one in thread[1:]]
     console.print(Panel(Text("\n".join([*headers, "", body.strip(), "", *later])), title="a mail, as it arrived", border_style="blue"))
-
-
-def verdict(demo: Demo, shown: list[IncidentReport]) -> Score:
-    """Compare with what really was broken."""
-    return score(read_truth(RECORDINGS / "truth.jsonl"), shown)
 
 
 def poke(console: Console, place: Path) -> None:
@@ -244,7 +247,7 @@ def main() -> int:
         console.print()
         show_webhook(console, next(call for call in demo.web.calls), place / "webhook.secret")
         show_mail(console, demo.mail.mails)
-        result = verdict(demo, shown)
+        result = score(read_truth(RECORDINGS / "truth.jsonl"), shown)
         console.print("\n[bold]Against what really was broken[/]:", end="")
         console.print(render.scores(result))
         poke(console, place)

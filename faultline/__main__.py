@@ -15,7 +15,7 @@ import typer
 from controller.core.report import IncidentReport
 from faultline import render, view
 from faultline.errors import CommandError, InputError
-from faultline.formats import ListFormat, StreamFormat
+from faultline.formats import StreamFormat
 from faultline.replay import Replay
 from faultline.scoring import Score, read_truth, score
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -89,8 +90,58 @@ def incidents(reports: Sequence[IncidentReport]) -> RenderableType:
     table = Table("opened (UTC)", "id", "state", "cause", "entity", "nodes", box=None, pad_edge=False, header_style="dim")
     for one in reports:
         colour = _SEVERITIES[one.severity] if one.state != "resolved" else "green"
-        nodes = ", ".join(one.nodes) if len(one.nodes) <= 4 else f"{len(one.nodes)} nodes"  # noqa: PLR2004
+        nodes = ", ".join(one.nodes) if len(one.nodes) <= 4 else f"{len(one.nodes)} nodes"
         table.add_row(clock(one.opened_at), one.id, Text(one.state, style=colour), one.cause, escape(one.entity), nodes)
+    return table
+
+
+def record(facts: Mapping[str, Any]) -> RenderableType:
+    """Return one record of the log as a line."""
+    cursor = Text(f"{facts['cursor']:>8}  ", style="dim")
+    match facts["type"]:
+        case "event":
+            colour = {"bad": "red", "ok": "green"}.get(facts["state"], "dim")
+            seen = facts["event"].get("seen") or {}
+            what = Text.assemble(
+                (f"{facts['state']:<4} ", colour), f"{facts['kind']}  {facts['subject']}  ", (seen.get("excerpt", ""), "dim")
+            )
+            return Text.assemble(cursor, (clock(facts["observed_at"]), "dim"), f"  {facts['node']:<12} ", what)
+        case "incident":
+            what = Text(f"{facts['change']} {facts['id']} {facts['cause']} {facts['entity']}", style="bold")
+            return Text.assemble(cursor, (clock(facts["at"]), "dim"), f"  {'incident':<12} ", what)
+        case _:
+            rest = {name: value for name, value in facts.items() if name not in {"type", "cursor", "at", "cluster", "data"}}
+            return Text.assemble(
+                cursor, (clock(facts["at"]), "dim"), f"  {facts['type']:<12} ", " ".join(f"{k}={v}" for k, v in rest.items())
+            )
+
+
+def status(facts: Mapping[str, Any]) -> RenderableType:
+    """Return how the cluster stands."""
+    unresolved = [IncidentReport.model_validate(one) for one in facts["unresolved"]]
+    head = f"Cluster {facts['cluster']}: " + (f"{len(unresolved)} unresolved incident(s)" if unresolved else "no unresolved incident")
+    parts: list[RenderableType] = [Text(head, style="bold red" if unresolved else "bold green")]
+    if unresolved:
+        parts.append(incidents(unresolved))
+    parts += [Text(""), _agents(facts["agents"])] if facts["agents"] else [Text("no agent was ever heard", style="yellow")]
+    if facts["notifiers"]:
+        table = Table("notifier", "waiting", "told", "given up", "last trouble", box=None, pad_edge=False, header_style="dim")
+        for one in facts["notifiers"]:
+            table.add_row(one["name"], str(one["pending"]), str(one["sent"]), str(one["dead"]), escape(one["last_error"] or "-"))
+        parts += [Text(""), table]
+    for gap in facts["gaps"]:
+        text = f"lost for good: {gap['node']} stream {gap['stream']} sequences {gap['first']} to {gap['last']}: {gap['reason']}"
+        parts.append(Text(text, style="yellow"))
+    return Group(*parts)
+
+
+def _agents(agents: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = Table("agent", "is", "heard (UTC)", "events", "last event (UTC)", box=None, pad_edge=False, header_style="dim")
+    for one in agents:
+        silent = bool(one.get("silent"))
+        heard, last = one.get("heard_at"), one.get("last_event_at")
+        state = Text("silent" if silent else "heard", style="red" if silent else "green")
+        table.add_row(one["node"], state, clock(heard) if heard else "-", str(one["events"]), clock(last) if last else "-")
     return table
 
 

@@ -71,8 +71,10 @@ def _node(state: CoreState, name: str) -> NodeInfo:
 
 def _hear(state: CoreState, name: str, now: int) -> None:
     node = _node(state, name)
-    # Once a second is enough for a limit of many: storing each heartbeat of a storm would cost more than the storm.
-    if now - node.heard >= SECOND:
+    state.heard[name] = now
+    state.awaited.discard(name)
+    # What is stored is for people to read; storing each heartbeat would cost a synced commit each.
+    if now - node.heard >= 10 * SECOND:
         node.heard = now
         state.touch("nodes", name)
     if node.silent:

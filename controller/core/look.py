@@ -42,9 +42,10 @@ def _expire(desk: Desk) -> None:
 
 def _silences(desk: Desk) -> None:
     for node in desk.state.nodes.values():
-        if not node.heard or node.silent:
+        heard = desk.state.heard.get(node.name)
+        if heard is None or node.silent:
             continue
-        limit = node.heard + desk.timings.silent_after
+        limit = heard + desk.timings.silent_after
         if limit > desk.now:
             desk.again(limit)
             continue

@@ -6,7 +6,7 @@ from hashlib import blake2s
 
 from controller.core.describe import title
 from controller.core.desk import Desk
-from controller.core.evidence import Answer
+from controller.core.evidence import SECOND, Answer
 from controller.core.hypothesis import kind_of
 from controller.core.incident import IncidentState, Trigger
 from controller.core.report import Change
@@ -43,8 +43,9 @@ def _incident_of(desk: Desk, verdict: Verdict, taken: set[str]) -> Incident | No
 
 
 def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
-    if verdict.stable_at > desk.now:
-        desk.again(verdict.stable_at)
+    stable_at = max(verdict.stable_at, desk.state.awaited_until) if desk.state.awaited else verdict.stable_at
+    if stable_at > desk.now:
+        desk.again(min(stable_at, desk.now + SECOND) if desk.state.awaited else stable_at)
         return
     before = _last_like(desk, verdict)
     for incident in desk.state.live_incidents():

@@ -56,7 +56,7 @@ class NodeInfo:
 
     name: str
     heard: int = 0
-    """When the controller last heard it, controller's clock; 0 when liveness is not watched (replay)."""
+    """About when the controller last heard it, controller's clock; 0 when liveness is not watched (replay)."""
     silent: bool = False
 
 
@@ -101,6 +101,12 @@ class CoreState:
         self.cells: dict[str, Cell] = {}
         self.nodes: dict[str, NodeInfo] = {}
         self.incidents: dict[str, Incident] = {}
+        self.heard: dict[str, int] = {}
+        """When each watched node was last heard; stored now and then as :attr:`NodeInfo.heard`."""
+        self.awaited: set[str] = set()
+        """Nodes that were heard before a restart and are not heard again yet."""
+        self.awaited_until = 0
+        """Until then nothing new is opened while somebody is awaited: backlogs arrive one after the other."""
         self.look_at: int | None = None
         """When the verdict must be looked at again."""
         self._touched: set[tuple[str, str]] = set()

@@ -23,5 +23,7 @@ class Timings:
     """A relapse this soon after recovery reopens; doubled with every relapse."""
     flap_window_max: int = 1800 * SECOND
     """Bound of the doubled window, and how long a resolved incident is remembered for it."""
+    await_agents: int = 10 * SECOND
+    """After a restart: how long nothing new is opened while agents that were known have not come back with what they saw."""
     silent_after: int = 20 * SECOND
     """Without a heartbeat for this long a node's agent is silent."""

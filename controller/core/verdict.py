@@ -164,6 +164,8 @@ def _verdict(
         if (other.cause, other.entity) != (one.cause, one.entity) and other.covers & cover
     ]
     rivals.sort(key=lambda rival: (-rival.score, rival.hypothesis.cause, rival.hypothesis.entity))
+    # Of a node's whole network and its single ways only the better one is worth a line.
+    rivals = list({(rival.hypothesis.cause, rival.hypothesis.entity): rival for rival in reversed(rivals)}.values())[::-1]
     best = max((rival.score for rival in rivals), default=0.0)
     confidence = round(min(0.99, max(0.5, 1 / (1 + exp((best - own) / 2)))), 2)
     roots = [by_key[key] for key in cover]

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgpack
+
 from controller.core.report import IncidentReport
 
 
@@ -148,6 +150,18 @@ def told(connection: sqlite3.Connection, incident_id: str) -> Iterator[tuple[str
         "SELECT performer, number, state, sent_at, coalesce(response, last_error) FROM outbox WHERE incident = ? ORDER BY id",
         (incident_id,),
     )
+
+
+def liveness(connection: sqlite3.Connection) -> list[tuple[str, bool, int | None]]:
+    """Return (node, whether it is silent, when it was last heard in UTC µs) of each node that the core knows."""
+    rows = connection.execute("SELECT key, value FROM core_state WHERE tab = 'nodes' ORDER BY key")
+    known = [(key, msgpack.unpackb(value)) for key, value in rows]
+    return [(key, bool(value["silent"]), value["heard"] or None) for key, value in known]
+
+
+def gaps(connection: sqlite3.Connection, limit: int = 20) -> list[tuple[str, str, int, int, str]]:
+    """Return the newest gaps as (node, stream, first, last, reason)."""
+    return list(connection.execute("SELECT node, stream, first, last, reason FROM gaps ORDER BY at DESC LIMIT ?", (limit,)))
 
 
 def sink_cursor(connection: sqlite3.Connection, name: str) -> int | None:

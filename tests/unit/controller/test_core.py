@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from controller.core.causes import CAUSES, Cause
-from controller.core.correlate import Joined, Tick, step
+from controller.core.correlate import Heard, Joined, Tick, step
 from controller.core.evidence import SECOND, Answer
 from controller.core.hypothesis import DIRECT_CAUSES
 from controller.core.incident import SENTENCES, TRANSITIONS, IllegalTransitionError, IncidentState, Trigger, advance
@@ -155,7 +155,20 @@ def test_stored_form_is_the_state() -> None:
         two.look_at = look_at
 
     assert told_one == told_two
-    assert {key: cell.answer for key, cell in two.cells.items()} == {key: Answer.OK for key in one.cells if "|reach|" in key or "|state|" in key}
+    assert {key: cell.answer for key, cell in two.cells.items()} == {
+        key: Answer.OK for key in one.cells if "|reach|" in key or "|state|" in key
+    }
+
+
+def test_after_a_restart_known_agents_are_awaited() -> None:
+    """A restarted controller does not call one node's backlog a single node's fault while the others have still to report."""
+    timeline = Timeline("c", ["a", "b"])
+    timeline.state.awaited, timeline.state.awaited_until = {"b"}, T0 + 10 * SECOND
+    early = [*timeline.feed(envelope("a", down(), 0)), *timeline.advance(T0 + 8 * SECOND)]
+    late = [*timeline.give(Heard("b"), T0 + 8 * SECOND), *timeline.feed(envelope("b", down(), 9)), *timeline.advance(T0 + 30 * SECOND)]
+
+    assert early == []
+    assert [(report.cause, report.nodes) for report in late] == [("nfs-server-down", ("a", "b"))]
 
 
 def test_same_input_same_incidents() -> None:
