@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +22,12 @@ from agent.errors import AgentError
 from agent.keys import own_keys, public_key
 from agent.logs import configure
 from agent.pipeline import Line, Pipeline
-from agent.record import Batch
+from agent.record import Batch, RawRecord
 from agent.sources.handover import batches
 from agent.sources.journal_reader import Place
 from agent.sources.journald import JournalSource
 from agent.sources.pmxcfs import PmxcfsSource
+from agent.sources.sysfs import inventory
 from agent.spool import Limits, Observed, Spool, SpoolDamagedError
 from agent.uplink import Identity, Peer, Uplink
 from events.agent import AgentConfigReloaded, AgentStarted, AgentStopped
@@ -154,9 +155,18 @@ class Agent:
     def _classifier(self, kind: Callable[[str, dict[str, Any] | None], Any]) -> Callable[[dict[str, Any] | None], Any]:
         return lambda memory: kind(self._node, memory)
 
-    def _journal(self, cursor: str | None) -> AsyncIterator[Batch]:
+    async def _journal(self, cursor: str | None) -> AsyncIterator[Batch]:
+        """Follow the journal; on this host's own, first take in what sysfs knows of sessions whose login is long past."""
         group = self._config.journal
-        return batches(JournalSource(Place(group.directory, group.files), cursor=cursor, start=group.start), "journald")
+        if not (group.directory or group.files):
+            at, monotonic = _moment()
+            found = await asyncio.to_thread(inventory)
+            records = (RawRecord(Source.ISCSI, at, monotonic, self._boot_id, fields) for fields in found)
+            yield Batch(Source.ISCSI, tuple(records))
+        source = JournalSource(Place(group.directory, group.files), cursor=cursor, start=group.start)
+        async with aclosing(batches(source, "journald")) as following:
+            async for batch in following:
+                yield batch
 
     def _pmxcfs(self, cursor: str | None) -> AsyncIterator[Batch]:
         del cursor  # /etc/pve has a state, not a history

@@ -38,6 +38,7 @@ class Pmxcfs:
     def __init__(self, mountpoint: Path, files: dict[str, bytes], *, quorate: bool = True) -> None:
         self.mountpoint, self.files, self.quorate = mountpoint, files, quorate
         self.denied: set[str] = set()
+        self.opened: list[str] = []
         self._nodes = {_ROOT: ""}
         self._answering = threading.Event()
         self._answering.set()
@@ -117,6 +118,7 @@ class Pmxcfs:
         if opcode == _OPEN and path in self.denied:
             raise OSError(errno.EACCES, path)
         if opcode in (_OPEN, _OPENDIR):
+            self.opened.append(path)
             return struct.pack("<QII", 0, _DIRECT_IO if opcode == _OPEN else 0, 0)
         if opcode == _READ:
             _, offset, size = struct.unpack_from("<QQI", data)

@@ -27,11 +27,12 @@ class SessionPeer:
 
 @dataclass(slots=True)
 class MapState:
-    """What is known of a multipath map: legs as ``major:minor``, most paths ever seen active, and the last count."""
+    """What is known of a multipath map: legs as ``major:minor``, most paths ever seen active, the last count, its WWID."""
 
     legs: list[str] = field(default_factory=list)
     most: int = 0
     active: int | None = None
+    wwid: str = ""
 
 
 @dataclass(slots=True)
@@ -98,6 +99,8 @@ class Inventory:
         if _WWID.fullmatch(name):
             return Entity(EntityKind.LUN, name)
         state = self.maps.get(name)
+        if state and state.wwid:
+            return Entity(EntityKind.LUN, state.wwid)
         for leg in state.legs if state else ():
             disk = disk_of_number(leg)
             lun = self.lun_of_disk(disk) if disk else None

@@ -9,9 +9,10 @@ from agent.classify import iscsi, lvm, multipath, nfs, proxmox, scsi
 from agent.classify.inventory import Inventory
 from agent.classify.line import Line, Table
 from agent.classify.storm import Storm
+from agent.classify.sysfs import learn
 from agent.record import RawRecord
 from events.agent import AgentJournalLost
-from events.base import EXCERPT_LENGTH, Event, Seen
+from events.base import EXCERPT_LENGTH, Event, Seen, Source
 from events.cluster import NodeBooted
 from events.entity import Entity, EntityKind
 
@@ -59,6 +60,8 @@ class JournalClassifier:
         """Return the events that a record stands for, most often none. Never raises for any text."""
         events = self._boot(record)
         fields = record.fields
+        if record.source is Source.ISCSI:
+            return events + learn(self._inventory, record)
         if (loss := _LOSSES.get(fields.get("MESSAGE_ID", ""))) is not None:
             return [*events, self._lost(record, loss)]
         table = _KERNEL if fields.get("_TRANSPORT") == "kernel" else _SENDERS.get(fields.get("SYSLOG_IDENTIFIER", ""))

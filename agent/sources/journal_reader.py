@@ -103,7 +103,7 @@ class EntryReader(journal.Reader):  # type: ignore[misc]  # the library has no t
 def open_reader(place: Place) -> EntryReader:
     """Open a journal; the reader stands before its first entry and watches for changes from now on.
 
-    Files of all users are read: journald keeps what ceph's daemons say in a file of that user, not in the system's.
+    Of this host only the system's own journal is read, not users': root's daemons and the kernel write there.
 
     :raises JournalMissingError: when it is not there or not readable for us.
     :raises JournalDamagedError: when its files are damaged.
@@ -114,7 +114,7 @@ def open_reader(place: Place) -> EntryReader:
         elif place.directory:
             reader = EntryReader(path=str(place.directory))
         else:
-            reader = EntryReader(flags=journal.LOCAL_ONLY)
+            reader = EntryReader(flags=journal.LOCAL_ONLY | journal.SYSTEM)
             if not (reader.has_persistent_files() or reader.has_runtime_files()):
                 raise JournalMissingError(
                     "no journal file of this host is readable: is journald running, and are we in group systemd-journal?"

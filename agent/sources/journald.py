@@ -238,7 +238,7 @@ class JournalSource:
             last = self._last()
         except OSError as error:
             raise JournalDamagedError(f"cannot read the end of {self._place}: {error.strerror}") from error
-        self._cursor = last or self._cursor
+        self._cursor = last  # none in an empty journal: all that comes is new, and a cursor of a former one would mislead
         self._seek(last)
 
     def _last(self) -> str | None:

@@ -15,10 +15,8 @@ from systemd.journal import Reader
 Group = Mapping[str, Collection[str]]
 """Field to accepted values. All fields must agree; of a field, any value."""
 
-ROOT_DAEMONS: Final = ("iscsid", "multipathd", "lvm", "pvestatd", "pmxcfs", "corosync", "pve-ha-crm", "pve-ha-lrm", "mount")
-"""SYSLOG_IDENTIFIER of what runs as root."""
-CEPH_DAEMONS: Final = ("ceph-osd", "ceph-mon", "ceph-mgr", "ceph-mds")
-"""SYSLOG_IDENTIFIER of the Ceph daemons."""
+ROOT_DAEMONS: Final = ("iscsid", "multipathd", "lvm", "pvestatd", "pmxcfs", "corosync", "pve-ha-crm", "mount")
+"""SYSLOG_IDENTIFIER of what runs as root and has a table in :mod:`agent.classify.journald`; what has none is not read."""
 RATE_LIMITED: Final = "a596d6fe7bfa4994828e72309e95d61e"
 """journald dropped entries of a unit over its rate limit (sd-messages.h, SD_MESSAGE_JOURNAL_DROPPED)."""
 KERNEL_MISSED: Final = "e9bf28e6e834481bb6f48f548ad13606"
@@ -28,8 +26,6 @@ WANTED: Final[tuple[Group, ...]] = (
     # User space may write to /dev/kmsg, but never with facility 0: that one is the kernel's own.
     {"_TRANSPORT": ("kernel",), "SYSLOG_FACILITY": ("0",)},
     {"SYSLOG_IDENTIFIER": ROOT_DAEMONS, "_UID": ("0",)},
-    # 64045 is the uid that Debian reserves for ceph (base-passwd, users-and-groups).
-    {"SYSLOG_IDENTIFIER": CEPH_DAEMONS, "_UID": ("0", "64045")},
     {"MESSAGE_ID": (RATE_LIMITED, KERNEL_MISSED), "_TRANSPORT": ("driver",)},
 )
 """An entry is wanted when any group agrees."""

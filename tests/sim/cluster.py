@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from events.base import Event, Seen, Source
 from events.cluster import NodeBooted, QuorumLost, QuorumRegained, StorageInactive
@@ -132,15 +133,15 @@ class VirtualCluster:
         for node in nodes:
             self._rejecting.add(node)
             for portal in self.topology.portals:
-                self.after(SECOND + self._spread(node, portal), lambda node=node, portal=portal: self._lose_session(node, portal, 1020))
-                self.after(2 * SECOND + self._spread(node, portal), lambda node=node, portal=portal: self._refuse(node, portal))
+                self.after(SECOND + self._spread(node, portal), partial(self._lose_session, node, portal, 1020))
+                self.after(2 * SECOND + self._spread(node, portal), partial(self._refuse, node, portal))
 
     def accept(self, nodes: list[str]) -> None:
         """Let the target accept these nodes again."""
         for node in nodes:
             self._rejecting.discard(node)
             for portal in self.topology.portals:
-                self.after(RELOGIN + self._spread(node, portal), lambda node=node, portal=portal: self._restore(node, portal))
+                self.after(RELOGIN + self._spread(node, portal), partial(self._restore, node, portal))
 
     def mute(self, node: str) -> None:
         """Stop a node's agent: it publishes nothing more."""
@@ -163,7 +164,8 @@ class VirtualCluster:
 
     def inactive(self, node: str, storage: str) -> None:
         """Let pvestatd of a node find a storage offline."""
-        self._emit(node, StorageInactive(subject=Entity(EntityKind.STORAGE, storage), seen=_SEEN, reason=f"storage '{storage}' is not online"))
+        reason = f"storage '{storage}' is not online"
+        self._emit(node, StorageInactive(subject=Entity(EntityKind.STORAGE, storage), seen=_SEEN, reason=reason))
 
     # -- what follows -----------------------------------------------------------------------------------------------
 

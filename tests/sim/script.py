@@ -74,7 +74,7 @@ class Run:
             yield from map(render, self.timeline.feed(envelope, at))
         yield from map(render, self.timeline.advance(until))
 
-    def _do(self, verb: list[str]) -> None:  # noqa: C901 - a flat table of verbs
+    def _do(self, verb: list[str]) -> None:  # noqa: C901, PLR0912 - a flat table of verbs
         cluster, nodes = self.cluster, self.topology.nodes
         match verb:
             case ["portal" | "server", endpoint, "down", *some]:
@@ -130,7 +130,8 @@ def _seconds(at: int) -> str:
 def render(report: IncidentReport) -> str:
     """Write one line for one change that is told."""
     at = _seconds(_micros(report.at))
-    text = f"{at}  {report.change.value:<10}  {report.cause} {report.entity}  nodes={','.join(report.nodes)}  confidence={report.confidence:.2f}"
+    text = f"{at}  {report.change.value:<10}  {report.cause} {report.entity}  nodes={','.join(report.nodes)}"
+    text += f"  confidence={report.confidence:.2f}"
     return text + (f"  storages={','.join(report.storages)}" if report.storages else "") + f"  ({report.timeline[-1].text})"
 
 

@@ -224,6 +224,17 @@ def test_journal_begun_anew_with_an_earlier_clock(make: Make, wanted: list[Entry
     assert said(collect(source, 5)) == messages(wanted[10:15])
 
 
+def test_emptied_journal_with_an_earlier_clock(make: Make, wanted: list[Entry], tmp_path: Path) -> None:
+    """When nothing at all is left, whatever comes is read, be it older than the cursor."""
+    write(tmp_path / "a.journal", wanted[200:210])
+    cursor = make(tmp_path, start="beginning").read_batch().cursor  # type: ignore[union-attr]
+    (tmp_path / "a.journal").unlink()
+    source = make(tmp_path, cursor=cursor)
+    assert losses(source)
+    write(tmp_path / "a.journal", wanted[:5])
+    assert said(collect(source, 5)) == messages(wanted[:5])
+
+
 def test_deleted_files_are_let_go(make: Make, wanted: list[Entry], tmp_path: Path) -> None:
     """A reader at the end keeps no deleted journal file open: its disk space is free again."""
     path = write(tmp_path / "system@1.journal", wanted[:10])

@@ -212,6 +212,35 @@ def test_change_on_another_node(make: Make, mounted: Pmxcfs) -> None:
 
 
 @fuse
+def test_only_what_moved_is_read(make: Make, mounted: Pmxcfs) -> None:
+    """A file whose counter stands still is not read again: an idle look is two small reads."""
+    source = make(mounted.mountpoint)
+    quiet(source)
+    mounted.opened.clear()
+    quiet(source)
+    assert set(mounted.opened) == {".version", ".members"}
+
+
+@fuse
+def test_restart_between_two_looks(make: Make, mounted: Pmxcfs) -> None:
+    """A new start time means that all counters began anew: equal ones prove nothing."""
+    source = make(mounted.mountpoint)
+    quiet(source)
+    mounted.files |= {"storage.cfg": MORE, ".version": version(2000, 1)}
+    found = news(source, what("file", digest=sha1(MORE)))
+    assert found[0] == {"what": "served", "starttime": "2000"}
+
+
+@fuse
+def test_emptied_file_is_told_without_another_counter(make: Make, mounted: Pmxcfs) -> None:
+    """A file that was emptied and stays so is told at the look after, although its counter moves no more."""
+    source = make(mounted.mountpoint)
+    quiet(source)
+    mounted.files |= {"storage.cfg": b"", ".version": version(1000, 2)}
+    assert [fields["digest"] for fields in news(source, what("file"))] == [sha1(b"")]
+
+
+@fuse
 def test_quorum_and_members(make: Make, mounted: Pmxcfs) -> None:
     """Losing quorum moves no counter: the write bit of `local` tells. A member that leaves is told."""
     source = make(mounted.mountpoint)
