@@ -26,7 +26,7 @@ VIOLATIONS = {
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the contracts on a copy of the tree."""
     command = Path(sys.executable).parent / "lint-imports"
-    return subprocess.run([command, "--no-cache", "--no-logo"], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([command, "--no-cache"], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture

@@ -9,10 +9,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.config import check_config as check_agent
+from controller.config import check_config as check_controller
 from docs.generate import documents, stale
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +79,16 @@ def test_links_between_documents_lead_somewhere() -> None:
 
     assert links
     assert [f"{path.relative_to(ROOT)}: {link}" for path, link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(("name", "check"), [("controller.toml", check_controller), ("agent.toml", check_agent)])
+def test_configuration_of_the_readme_is_valid(name: str, check: Callable[[dict[str, Any], Path], object]) -> None:
+    """What the README tells people to write is accepted as it stands."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(rf"`/etc/faultline/{re.escape(name)}`:\n\n```toml\n(.+?)```", text, re.DOTALL)
+
+    assert block
+    assert check(tomllib.loads(block[1]), Path(name))
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def nested(containers: int) -> Any:
     return value
 
 
-PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
+PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(
     PLAIN,
     lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text("abc", max_size=3), inner, max_size=3),

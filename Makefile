@@ -1,0 +1,101 @@
+# One entry for everything. Every target with a help text is printed by `make` alone.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.ONESHELL:
+.SUFFIXES:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+PIP := $(BIN)/pip -qq --disable-pip-version-check
+
+# What the Python packages need to be built, and what the tests run: systemd-python is compiled against libsystemd,
+# and systemd-journal-remote writes the real journal files that the tests read.
+APT := gcc libc6-dev libsystemd-dev pkg-config python3-dev python3-venv systemd-journal-remote xz-utils
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+.PHONY: setup
+setup: $(STAMP) ## system packages (as root, only those missing) and the virtual environment .venv
+
+# Debian packages are looked up only when setup runs anew; apt is run only when one is missing.
+$(STAMP): pyproject.toml
+	@if command -v dpkg-query >/dev/null; then
+	  missing=()
+	  for package in $(APT); do
+	    status=$$(dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null || true)
+	    [ "$$status" = installed ] || missing+=("$$package")
+	  done
+	  if [ "$${#missing[@]}" -gt 0 ]; then
+	    if [ "$$(id -u)" -ne 0 ]; then
+	      echo "setup: Debian packages are missing. As root: apt-get install --no-install-recommends $${missing[*]}" >&2
+	      exit 1
+	    fi
+	    echo "setup: installing $${missing[*]}"
+	    export DEBIAN_FRONTEND=noninteractive
+	    apt-get update -qq
+	    apt-get install -qq -y --no-install-recommends "$${missing[@]}" >/dev/null
+	  fi
+	else
+	  echo "setup: not Debian: make sure that the equivalents of these are here: $(APT)" >&2
+	fi
+	if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+	  echo "setup: $(PYTHON) is older than 3.11; name a newer one: make setup PYTHON=python3.13" >&2
+	  exit 1
+	fi
+	echo "setup: $$($(PYTHON) --version) into $(VENV)"
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --editable '.[dev]'
+	touch $@
+
+.PHONY: test
+test: $(STAMP) ## the whole test suite, campaigns in their short form
+	@$(BIN)/python -m pytest -q $(PYTEST)
+
+.PHONY: long
+long: $(STAMP) ## the whole test suite, campaigns in their full length
+	@FAULTLINE_LONG=1 $(BIN)/python -m pytest -q --timeout 3600 $(PYTEST)
+
+.PHONY: check
+check: $(STAMP) ## formatting, lint, types, direction of imports, generated documents
+	@failed=()
+	run() {
+	  echo "check: $$*"
+	  "$$@" || failed+=("$${1##*/} $${2:-}")
+	}
+	run $(BIN)/ruff format --check --quiet .
+	run $(BIN)/ruff check --quiet .
+	run $(BIN)/mypy --no-error-summary
+	run $(BIN)/lint-imports
+	run $(BIN)/python -m docs.generate --check
+	if [ "$${#failed[@]}" -gt 0 ]; then
+	  printf 'check: failed: %s\n' "$${failed[@]}" >&2
+	  exit 1
+	fi
+	echo "check: all clean"
+
+.PHONY: docs
+docs: $(STAMP) ## write docs/events.md and docs/events.schema.json anew from the code
+	@$(BIN)/python -m docs.generate
+
+.PHONY: demo
+demo: $(STAMP) ## three agents and a controller live through a real recording, in a minute; HOLD=1 keeps them up
+	@$(BIN)/python -m demo.run $(if $(HOLD),--hold)
+
+.PHONY: bench
+bench: $(STAMP) ## every measurement in bench/
+	@for program in bench/[!_]*.py; do
+	  name=$${program#bench/}
+	  echo "bench: $${name%.py}"
+	  $(BIN)/python -m "bench.$${name%.py}"
+	done
+
+.PHONY: clean
+clean: ## remove everything that was made here, the virtual environment too
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +
