@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from controller.core.causes import CAUSES, Cause
 from controller.core.evidence import Answer
 from controller.core.report import Alternative, Change, Evidence, IncidentReport, Moment
-from controller.core.state import CONTROLLER, Cell, CoreState, Incident
+from controller.core.state import CONTROLLER, SEPARATOR, Cell, CoreState, Incident
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_EVIDENCE = 64
@@ -89,7 +89,7 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
     if incident.proof:
         first = min(incident.proof.items(), key=lambda item: item[1])
         when, excerpt = first[1]
-        lines.append(f"First sign {rfc3339(when)} on {first[0].partition('|')[0]}: {excerpt}")
+        lines.append(f"First sign {rfc3339(when)} on {first[0].partition(SEPARATOR)[0]}: {excerpt}")
     return lines
 
 

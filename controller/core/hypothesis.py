@@ -126,7 +126,7 @@ def kind_of(cell: Cell) -> tuple[str, str]:
 
 def onset_of(cells: Iterable[Cell]) -> int:
     """Return when the earliest of some bad cells went bad."""
-    return min(cell.since for cell in cells)
+    return min(cell.broke for cell in cells)
 
 
 def hypotheses(scene: Scene) -> list[Hypothesis]:
@@ -199,8 +199,9 @@ def _rejections(roots: list[Cell]) -> Iterator[Hypothesis]:
 def _node_networks(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
     network = [cell for cell in roots if kind_of(cell) in _NETWORK or kind_of(cell) in _NFS]
     for node, cells in _group(network, lambda cell: cell.node).items():
-        onset = onset_of(cells)
-        well = [cell for cell in scene.others_of[f"node/{node}"] if kind_of(cell) in _NETWORK]
+        onset, lost = onset_of(cells), {cell.entity for cell in cells}
+        # What this fault took down and what comes back first is no witness against it.
+        well = [cell for cell in scene.others_of[f"node/{node}"] if kind_of(cell) in _NETWORK and cell.entity not in lost]
         against = tuple(sorted(cell.key for cell in well if scene.contradicts(cell, onset)))
         # An endpoint that closed or refused the connection was reached: then the network is not the likely culprit.
         answered = 2.0 if not all(cell.silent for cell in cells) else 0.0

@@ -24,23 +24,9 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
     cell = state.cells.get(key)
     lasting = at + reading.lasts * SECOND if reading.lasts else 0
     if cell is None:
-        state.cells[key] = Cell(
-            node,
-            reading.entity,
-            reading.aspect,
-            reading.via,
-            reading.layer,
-            reading.answer,
-            at,
-            at,
-            lasting,
-            reading.notices,
-            reading.silent,
-            excerpt,
-            origin,
+        cell = state.cells[key] = Cell(
+            node, reading.entity, reading.aspect, reading.via, reading.layer, Answer.UNKNOWN, since=at, seen=at, notices=reading.notices
         )
-        state.touch("cells", key)
-        return True
     if at < cell.seen:
         return False
     cell.seen = at
@@ -51,6 +37,8 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
             state.touch("cells", key)
         return False
     cell.answer, cell.since, cell.expires = reading.answer, at, lasting
-    cell.silent, cell.excerpt, cell.origin = reading.silent, excerpt, origin
+    cell.excerpt, cell.origin = excerpt, origin
+    if reading.answer is Answer.BAD:
+        cell.broke, cell.silent = at, reading.silent
     state.touch("cells", key)
     return True

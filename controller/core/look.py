@@ -141,6 +141,6 @@ def _forget_old(desk: Desk) -> None:
     for incident in list(desk.state.incidents.values()):
         if incident.state is not IncidentState.RESOLVED or incident.resolved_at is None:
             continue
-        if incident.resolved_at + desk.timings.flap_window_max <= desk.now:
+        if incident.resolved_at + desk.timings.flap_memory <= desk.now:
             del desk.state.incidents[incident.id]
             desk.state.touch("incidents", incident.id)

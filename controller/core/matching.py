@@ -66,7 +66,7 @@ def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
 
 
 def _window(desk: Desk, incident: Incident) -> int:
-    return min(desk.timings.flap_window << min(incident.relapses, 16), desk.timings.flap_window_max)
+    return min(desk.timings.flap_window << min(max(0, incident.relapses - 1), 16), desk.timings.flap_window_max)
 
 
 def _last_like(desk: Desk, verdict: Verdict) -> Incident | None:
@@ -76,7 +76,7 @@ def _last_like(desk: Desk, verdict: Verdict) -> Incident | None:
         if one.state is IncidentState.RESOLVED
         and not one.merged_into
         and (one.cause, one.entity) == (verdict.cause, verdict.entity)
-        and verdict.onset - (one.recovered_at or one.resolved_at or 0) <= desk.timings.flap_window_max
+        and verdict.onset - (one.recovered_at or one.resolved_at or 0) <= desk.timings.flap_memory
     ]
     return max(alike, key=lambda one: (one.resolved_at or 0, one.id), default=None)
 

@@ -13,6 +13,8 @@ from controller.core.causes import Cause
 from controller.core.evidence import Answer
 from controller.core.incident import IncidentState
 
+SEPARATOR = "\x1f"
+"""Between the parts of a cell's key; entities hold no control characters."""
 CONTROLLER = "controller"
 """Observer's name in cells that the controller itself fills, such as an agent's silence."""
 
@@ -31,10 +33,13 @@ class Cell:
     """When this answer began."""
     seen: int
     """When it was last confirmed."""
+    broke: int = 0
+    """When it last went bad; kept while it is well again, for faults that recover node by node."""
     expires: int = 0
     """When an unrenewed bad answer turns unknown; 0 is never."""
     notices: int | None = None
     silent: bool = False
+    """Whether the way was last lost without an answer from the far end."""
     excerpt: str = ""
     origin: str = ""
     """Identity of the event that brought this answer."""
@@ -46,8 +51,8 @@ class Cell:
 
 
 def cell_key(node: str, entity: str, aspect: str, via: str) -> str:
-    """Return the key of a cell: its four parts; none of them holds a bar."""
-    return f"{node}|{entity}|{aspect}|{via}"
+    """Return the key of a cell: its four parts, between unit separators, which no name may hold."""
+    return f"{node}{SEPARATOR}{entity}{SEPARATOR}{aspect}{SEPARATOR}{via}"
 
 
 @dataclass(slots=True)

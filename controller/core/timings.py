@@ -20,9 +20,11 @@ class Timings:
     consequence_hold: int = 120 * SECOND
     """How long consequences may outlast their recovered cause before they become a fault of their own."""
     flap_window: int = 45 * SECOND
-    """A relapse this soon after recovery reopens; doubled with every relapse."""
-    flap_window_max: int = 1800 * SECOND
-    """Bound of the doubled window, and how long a resolved incident is remembered for it."""
+    """A relapse this soon after recovery reopens; doubled from the third recurrence on."""
+    flap_window_max: int = 180 * SECOND
+    """Bound of the doubled window."""
+    flap_memory: int = 1800 * SECOND
+    """How long a resolved incident is remembered as one that may recur."""
     await_agents: int = 10 * SECOND
     """After a restart: how long nothing new is opened while agents that were known have not come back with what they saw."""
     silent_after: int = 20 * SECOND

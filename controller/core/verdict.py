@@ -14,7 +14,7 @@ from typing import Final
 from controller.core.causes import Cause
 from controller.core.evidence import ROOT, SECOND, Answer
 from controller.core.hypothesis import NFS_SPREAD, Hypothesis, Scene, follows, hypotheses, leftover, onset_of
-from controller.core.state import Cell
+from controller.core.state import SEPARATOR, Cell
 
 HIT: Final = 6.9
 """ln(0.95 / 0.001): a fault makes its cells bad nearly always; without one a report is false once in a thousand."""
@@ -186,7 +186,7 @@ def _verdict(
 
 def _reason(other: Hypothesis, cover: frozenset[str]) -> str:
     if other.against:
-        witnesses = sorted({key.split("|", 1)[0] for key in other.against})
+        witnesses = sorted({key.split(SEPARATOR, 1)[0] for key in other.against})
         return f"contradicted by {', '.join(witnesses[:6])}: still well there"
     if not cover <= other.covers:
         return f"explains only {len(other.covers & cover)} of {len(cover)} signs"
@@ -197,7 +197,7 @@ def _reason(other: Hypothesis, cover: frozenset[str]) -> str:
 
 def _stable_at(scene: Scene, one: Hypothesis, roots: list[Cell], onset: int, settle: int) -> int:
     """Return when everyone who could still change the verdict has had the time to speak."""
-    latest = max(cell.since for cell in roots) + settle
+    latest = max(cell.broke for cell in roots) + settle
     names = {name for cell in roots for name in (cell.entity, cell.via) if name}
     if one.cause is Cause.ISCSI_AUTH_REJECTED:
         names.clear()  # the target itself has spoken

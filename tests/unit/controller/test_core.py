@@ -11,7 +11,7 @@ from controller.core.evidence import SECOND, Answer
 from controller.core.hypothesis import DIRECT_CAUSES
 from controller.core.incident import SENTENCES, TRANSITIONS, IllegalTransitionError, IncidentState, Trigger, advance
 from controller.core.report import Change, IncidentReport
-from controller.core.state import CoreState
+from controller.core.state import SEPARATOR, CoreState
 from controller.core.timings import Timings
 from events.base import Event, Seen, Source
 from events.envelope import Envelope, UnknownEvent
@@ -156,7 +156,7 @@ def test_stored_form_is_the_state() -> None:
 
     assert told_one == told_two
     assert {key: cell.answer for key, cell in two.cells.items()} == {
-        key: Answer.OK for key in one.cells if "|reach|" in key or "|state|" in key
+        key: Answer.OK for key in one.cells if f"{SEPARATOR}reach{SEPARATOR}" in key or f"{SEPARATOR}state{SEPARATOR}" in key
     }
 
 
