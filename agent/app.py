@@ -39,11 +39,14 @@ log = structlog.get_logger()
 _DRAIN: Final = 2.0
 """Seconds given to the controllers for the last events on SIGTERM; what is left stays in the spool."""
 _SIDES: Final = 3
+"""Times a watchdog interval is divided by."""
+_COROSYNC: Final = Path("/etc/corosync/corosync.conf")
 
 
 def run(config: Config, path: Path) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit code. ``path`` is read again on SIGHUP."""
     configure()
+    os.umask(0o077)  # keys, spool and logs are nobody else's, also without systemd's UMask=
     code = 0
     try:
         asyncio.run(Agent(config, path).run())
@@ -124,12 +127,11 @@ class Agent:
         """Return the configured cluster name, or the one in corosync.conf."""
         if self._config.node.cluster:
             return self._config.node.cluster
-        # Read once at the start; a hanging /etc/pve must not hold up a node's monitor, so corosync's own copy comes first.
-        for file in (Path("/etc/corosync/corosync.conf"), self._config.pmxcfs.root / "corosync.conf"):
-            with suppress(OSError):
-                for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                    if line.strip().startswith("cluster_name:"):
-                        return line.split(":", 1)[1].strip() or "standalone"
+        # Corosync's own copy, not the one in /etc/pve: a hanging pmxcfs must not keep a node's monitor from starting.
+        with suppress(OSError):
+            for line in _COROSYNC.read_text(encoding="utf-8", errors="replace").splitlines():
+                if line.strip().startswith("cluster_name:"):
+                    return line.split(":", 1)[1].strip() or "standalone"
         return "standalone"
 
     async def _open_spool(self) -> Spool:
@@ -147,7 +149,11 @@ class Agent:
         lines = []
         if self._config.journal.enabled:
             lines.append(Line(Source.JOURNALD, self._journal, self._classifier(JournalClassifier)))
-        if self._config.pmxcfs.enabled:
+        root = self._config.pmxcfs.root
+        # Looked up in its parent: the mount itself may hang.
+        if self._config.pmxcfs.enabled and root.name not in {one.name for one in root.parent.iterdir()}:
+            log.info("no Proxmox VE here, pmxcfs is not watched", root=str(root))
+        elif self._config.pmxcfs.enabled:
             lines.append(Line(Source.PMXCFS, self._pmxcfs, self._classifier(PmxcfsClassifier)))
         self._pipelines = [Pipeline(line, self._spool, self._node, self._boot_id, _moment) for line in lines]
         return self._pipelines

@@ -41,7 +41,7 @@ class Node(Group):
     )
     """Node name as Proxmox VE knows it. Default: the short host name, which is what PVE uses too."""
     cluster: Annotated[str, Field(max_length=255)] = ""
-    """Cluster name. Default: ``cluster_name`` of corosync.conf below ``pmxcfs.root``, else ``standalone``."""
+    """Cluster name. Default: ``cluster_name`` of /etc/corosync/corosync.conf, else ``standalone``."""
 
 
 class Journal(Group):
@@ -99,7 +99,7 @@ class Uplink(Group):
     """The way to the controllers."""
 
     controllers: Annotated[tuple[Controller, ...], Field(min_length=1)]
-    key_dir: Path = Path("/etc/faultline/keys")
+    key_dir: Path = Path("/var/lib/faultline/agent/keys")
     """Directory of this agent's own key pair ``<node>.key_secret``; made on first start."""
     heartbeat: Annotated[float, Field(ge=0.1, le=300)] = 5.0
     """Seconds between heartbeats. The controller calls an agent silent after 20 s, so several may be lost."""
