@@ -44,6 +44,8 @@ SPEED: Final = 16.0
 """Times real time: thirteen minutes take fifty seconds, and reports of three nodes still arrive in their order."""
 
 
+PANEL: Final = 120
+"""Widest panel, columns."""
 START_UP: Final = 5.0
 """Seconds for the processes to start and connect before anything happens."""
 
@@ -207,7 +209,7 @@ def show_webhook(console: Console, call: Call, secret: Path) -> None:
     }
     lines = [f"{name}: {call.headers[name]}" for name in ("webhook-id", "webhook-timestamp", "webhook-signature")]
     text = "\n".join([*lines, f"(signature {'verified' if good else 'WRONG'})", "", json.dumps(short, indent=2), "…"])
-    console.print(Panel(Text(text), title="a webhook, as it arrived", border_style="blue"))
+    console.print(Panel(Text(text), title="a webhook, as it arrived", border_style="blue", width=min(console.width, PANEL)))
 
 
 def show_mail(console: Console, mails: list[Any]) -> None:
@@ -217,7 +219,14 @@ def show_mail(console: Console, mails: list[Any]) -> None:
     headers = [f"{name}: {first[name]}" for name in ("From", "To", "Subject", "Message-ID")]
     body = first.get_body(("plain",)).get_content()
     later = [f"then in the same thread: {one['X-Faultline-Change']}  In-Reply-To: {one['In-Reply-To']}" for one in thread[1:]]
-    console.print(Panel(Text("\n".join([*headers, "", body.strip(), "", *later])), title="a mail, as it arrived", border_style="blue"))
+    console.print(
+        Panel(
+            Text("\n".join([*headers, "", body.strip(), "", *later])),
+            title="a mail, as it arrived",
+            border_style="blue",
+            width=min(console.width, PANEL),
+        )
+    )
 
 
 def poke(console: Console, place: Path) -> None:
