@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import zmq.auth
 
@@ -16,17 +17,28 @@ class KeyFileError(PermanentError):
 def own_keys(directory: Path, node: str) -> tuple[bytes, bytes]:
     """Return (public, secret) in Z85 from ``<node>.key_secret`` in a directory, making both on first use.
 
-    :raises KeyFileError: when the file exists and is no key.
+    :raises KeyFileError: when they cannot be made, or the file exists and is no key pair.
     """
     secret_file = directory / f"{node}.key_secret"
-    if not secret_file.exists():
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _, written = zmq.auth.create_certificates(directory, node)
-        Path(written).chmod(0o600)
+    try:
+        if not secret_file.exists():
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_keys(directory, node)
+    except OSError as error:
+        raise KeyFileError(f"{secret_file}: cannot be made: {error.strerror or error}") from error
     public, secret = _load(secret_file)
     if secret is None:
         raise KeyFileError(f"{secret_file}: holds no secret key; delete it to have a new pair made")
     return public, secret
+
+
+def _make_keys(directory: Path, node: str) -> None:
+    """Make both files, whole or not at all; the secret is at no time readable for others."""
+    with TemporaryDirectory(dir=directory) as private:  # mode 0700
+        public, secret = zmq.auth.create_certificates(private, node)
+        Path(secret).chmod(0o600)
+        Path(public).replace(directory / f"{node}.key")
+        Path(secret).replace(directory / f"{node}.key_secret")
 
 
 def public_key(file: Path) -> bytes:
@@ -34,14 +46,14 @@ def public_key(file: Path) -> bytes:
 
     :raises KeyFileError: when it is missing or no certificate.
     """
-    return _load(file)[0]
+    return _load(file, "; copy the controller's public key there")[0]
 
 
-def _load(file: Path) -> tuple[bytes, bytes | None]:
+def _load(file: Path, hint: str = "") -> tuple[bytes, bytes | None]:
     try:
         public, secret = zmq.auth.load_certificate(file)
     except OSError as error:
-        raise KeyFileError(f"{file}: cannot be read: {error.strerror or error}; copy the controller's public key there") from error
+        raise KeyFileError(f"{file}: cannot be read: {error.strerror or error}{hint}") from error
     except ValueError as error:
         raise KeyFileError(f"{file}: is no CURVE certificate: {error}") from error
     if len(public) != 40:

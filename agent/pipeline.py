@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from agent.errors import AgentError, PermanentError, TemporaryError
+from agent.errors import AgentError, TemporaryError
 from agent.record import Batch, RawRecord
-from agent.spool import Observed, Spool
+from agent.spool import Observed, Spool, SpoolDamagedError
 from events.agent import AgentJournalLost, AgentSourceFailed, AgentSourceWorks
 from events.base import Event, Seen, Source
 from events.entity import Entity, EntityKind
@@ -64,21 +64,26 @@ class Pipeline:
         self._boot_id = boot_id
         self._now = now
         self._cursor_due = 0.0
+        self._pause = FIRST_PAUSE
 
     async def run(self) -> None:
-        """Run until cancelled, or until the source ends (a journal that is only read once)."""
-        pause = FIRST_PAUSE
+        """Run until cancelled, or until the source ends (a journal that is only read once).
+
+        :raises SpoolDamagedError: when the spool turns out to be damaged.
+        """
         while True:
             try:
                 await self._follow()
+            except SpoolDamagedError:
+                raise
             except AgentError as error:
-                if isinstance(error, PermanentError) and not isinstance(error, TemporaryError):
-                    pause = LONGEST_PAUSE
+                if not isinstance(error, TemporaryError):
+                    self._pause = LONGEST_PAUSE
                 await self._fail(str(error))
             else:
                 return
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE) if self.trouble else FIRST_PAUSE
+            await asyncio.sleep(self._pause)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     async def _follow(self) -> None:
         name = self.line.source.value
@@ -93,7 +98,7 @@ class Pipeline:
     async def _take(self, classifier: Classifier, batch: Batch) -> None:
         observed = [self._own(self._lost(reason)) for reason in batch.losses]
         for record in batch.records:
-            observed += [Observed(event, record.at, record.monotonic, record.boot_id) for event in classifier.classify(record)]
+            observed += [Observed(event, record.at, record.monotonic, record.boot_id) for event in self._classify(classifier, record)]
         self.records += len(batch.records)
         self.events += len(observed)
         loop_time = asyncio.get_running_loop().time()
@@ -101,6 +106,15 @@ class Pipeline:
             return
         self._cursor_due = loop_time + CURSOR_EVERY
         await self._append(observed, batch.cursor, classifier.memory())
+
+    def _classify(self, classifier: Classifier, record: RawRecord) -> list[Event]:
+        """Classify a record. One that no event can be made of must not stop all that come after it, at each start again."""
+        try:
+            return classifier.classify(record)
+        except ValueError as error:  # what the vocabulary and pydantic raise
+            first = str(error).partition("\n")[0]
+            log.error("record cannot be classified", source=self.line.source.value, cursor=record.cursor, error=first)
+            return [self._lost(f"a record could not be classified: {first}")]
 
     async def _append(self, observed: Sequence[Observed], cursor: str | None, memory: dict[str, Any] | None) -> None:
         """Append, and on a full disk wait until it is done: the source stands still meanwhile."""
@@ -142,5 +156,6 @@ class Pipeline:
     async def _recover(self) -> None:
         log.info("source works again", source=self.line.source.value)
         self.trouble = ""
+        self._pause = FIRST_PAUSE
         subject, source = Entity(EntityKind.NODE, self._node), self.line.source
         await self._append([self._own(AgentSourceWorks(subject=subject, seen=Seen(source=Source.AGENT), source=source.value))], None, None)

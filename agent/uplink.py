@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +38,8 @@ ACK_EVERY: Final = 0.5
 """Seconds between two writes of the acknowledged sequence: it only frees space, so it need not be written each time."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between attempts to connect."""
+TROUBLE: Final = 200
+"""Characters of a source's trouble that a heartbeat carries."""
 
 
 class UplinkError(TemporaryError):
@@ -84,51 +88,55 @@ class Uplink:
         self.peer = peer
         self.connected = False
         self.acked = 0
-        self._spool = spool
-        self._identity = identity
+        self.spool = spool
+        self.identity = identity
         self._heartbeat = heartbeat
         self._now = now
         self._sources = sources
         self._said = ""
 
     async def run(self) -> None:
-        """Hold sessions until cancelled."""
+        """Hold sessions until cancelled.
+
+        :raises agent.spool.SpoolDamagedError: when the spool turns out to be damaged.
+        """
         pause = FIRST_PAUSE
+        loop = asyncio.get_running_loop()
         while True:
-            began = asyncio.get_running_loop().time()
+            began = loop.time()
             try:
-                await self._session()
-            except* UplinkError as group:
-                self._say(str(group.exceptions[0]))
+                async with _connected(self.peer, self.identity) as (socket, monitor), asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._watch(monitor), name="watch")
+                    tasks.create_task(_Session(self, socket).run(), name="session")
+            except* TemporaryError as group:
+                self._complain(group)
             self.connected = False
-            if asyncio.get_running_loop().time() - began > LONGEST_PAUSE:
+            if loop.time() - began > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads reconnects
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _say(self, reason: str) -> None:
-        """Log a reason once, not at every attempt."""
+    def welcomed(self, stream: str, acked: int) -> None:
+        """Note that a session has begun, and how far the controller is."""
+        self.connected, self.acked, self._said = True, acked, ""
+        log.info("session with controller", controller=self.peer.name, stream=stream, goes_on_behind=acked)
+
+    def heartbeat(self) -> Heartbeat:
+        """Return what a heartbeat says now."""
+        sources = {name: trouble[:TROUBLE] for name, trouble in self._sources().items()}
+        return Heartbeat(self.identity.node, self.spool.stream, self.spool.last, self._now(), sources)
+
+    async def beat(self) -> None:
+        """Wait until the next heartbeat is due."""
+        await asyncio.sleep(self._heartbeat)
+
+    def _complain(self, group: BaseExceptionGroup[TemporaryError]) -> None:
+        """Log why a session ended; the same reason once, not at every attempt."""
+        reasons = sorted(_leaves(group), key=lambda error: not isinstance(error, HandshakeRefusedError))
+        reason = str(reasons[0])
         if reason != self._said:
             log.warning("no session with controller", controller=self.peer.name, endpoint=self.peer.endpoint, reason=reason)
             self._said = reason
-
-    async def _session(self) -> None:
-        with zmq.asyncio.Context.instance().socket(zmq.DEALER) as socket:
-            socket.linger = 0
-            socket.sndhwm = WINDOW * 4
-            socket.curve_serverkey = self.peer.public_key
-            socket.curve_publickey, socket.curve_secretkey = self._identity.public_key, self._identity.secret_key
-            # We make the next attempt ourselves, with a growing pause and a fresh socket.
-            socket.reconnect_ivl = -1
-            socket.handshake_ivl = int(ANSWER_WITHIN * 1000)
-            monitor = socket.get_monitor_socket()
-            try:
-                socket.connect(self.peer.endpoint)
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._watch(monitor), name="watch")
-                    tasks.create_task(_Session(self, socket).run(), name="session")
-            finally:
-                socket.disable_monitor()
 
     async def _watch(self, monitor: zmq.asyncio.Socket) -> None:
         """Turn the socket's events into the reason for the session's end."""
@@ -136,14 +144,46 @@ class Uplink:
             event = (await recv_monitor_message(monitor))["event"]
             if event in _REFUSED:
                 raise HandshakeRefusedError(
-                    "it refuses the CURVE handshake: check the controller's public_key_file here and this node's key in its allow-list"
+                    "does not complete the CURVE handshake: check public_key_file here, and this node's key in the controller's allow-list"
                 )
             if event in _GONE:
-                raise UplinkError("cannot be reached" if not self.connected else "connection lost")
+                raise UplinkError("connection lost" if self.connected else "cannot be reached")
 
 
 _REFUSED: Final = {zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL}
 _GONE: Final = {zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED, zmq.EVENT_CONNECT_RETRIED}
+
+
+def _leaves(group: BaseExceptionGroup[TemporaryError]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+@asynccontextmanager
+async def _connected(peer: Peer, identity: Identity) -> AsyncIterator[tuple[zmq.asyncio.Socket, zmq.asyncio.Socket]]:
+    """Give a connecting socket and its monitor; nothing of both is left afterwards."""
+    socket = zmq.asyncio.Context.instance().socket(zmq.DEALER)
+    socket.linger = 0
+    socket.sndhwm = WINDOW * 4
+    socket.curve_serverkey = peer.public_key
+    socket.curve_publickey, socket.curve_secretkey = identity.public_key, identity.secret_key
+    # We make the next attempt ourselves, with a growing pause and a fresh socket.
+    socket.reconnect_ivl = -1
+    socket.handshake_ivl = int(ANSWER_WITHIN * 1000)
+    # A controller whose host vanished without a word is noticed also while there is nothing to send.
+    socket.heartbeat_ivl, socket.heartbeat_timeout = 5_000, 15_000
+    monitor = socket.get_monitor_socket()
+    monitor.linger = 0
+    try:
+        socket.connect(peer.endpoint)
+        yield socket, monitor
+    finally:
+        socket.disable_monitor()
+        monitor.close()
+        socket.close()
 
 
 class _Session:
@@ -151,13 +191,13 @@ class _Session:
 
     def __init__(self, uplink: Uplink, socket: zmq.asyncio.Socket) -> None:
         self._uplink = uplink
-        self._spool = uplink._spool  # noqa: SLF001 - one thing in two classes: the attempt and the conversation
-        self._identity = uplink._identity  # noqa: SLF001
+        self._spool = uplink.spool
+        self._stream = ""
         self._socket = socket
         self._sent = self._acked = self._saved = 0
-        self._flying = 0
+        self._flying: deque[int] = deque()
+        """Last sequence of each batch that is not acknowledged."""
         self._answered = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
         """Say Hello, then send, receive and beat until something fails."""
@@ -179,7 +219,8 @@ class _Session:
             raise UplinkError(f"says what cannot be understood: {error}") from error
 
     async def _greet(self) -> None:
-        position, identity = await self._spool.position(), self._identity
+        position, identity = await self._spool.position(), self._uplink.identity
+        self._stream = position.stream
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await self._say(Hello(identity.node, position.stream, identity.boot_id, identity.version, position.first, position.last))
@@ -190,38 +231,51 @@ class _Session:
             raise UplinkError(f"refuses us: {answer.reason}")
         if not isinstance(answer, Welcome) or answer.stream != position.stream:
             raise UplinkError("answers a Hello with something else")
+        if answer.acked > position.last:
+            await self._renew(answer.acked, position.last)
         self._sent = self._acked = answer.acked
-        self._uplink.connected = True
-        self._uplink._said = ""  # noqa: SLF001
-        log.info("session with controller", controller=self._uplink.peer.name, stream=position.stream, goes_on_behind=answer.acked)
+        self._uplink.welcomed(position.stream, answer.acked)
+
+    async def _renew(self, acked: int, last: int) -> None:
+        """Begin another stream: the sequences that we would use next name other events at the controller."""
+        reason = f"the spool went back in time: it ends with sequence {last}, the controller has {acked}; another stream begins"
+        log.error(reason, controller=self._uplink.peer.name)
+        await self._spool.renew(self._stream, reason)
+        raise UplinkError("had more of our stream than the spool: another one begins")
 
     async def _send(self) -> None:
         spool = self._spool
         while True:
-            while self._flying >= WINDOW:
+            while len(self._flying) >= WINDOW:
                 await self._wait_for_answer()
-            rows = await spool.read_after(self._sent, BATCH, BATCH_BYTES)
+            # Before the look: an answer that comes after it (a Rewind) must end the wait for news.
+            self._answered.clear()
+            previous = self._sent
+            rows = await spool.read_after(previous, BATCH, BATCH_BYTES)
+            if spool.stream != self._stream:
+                raise UplinkError("must be told of another stream")
+            if previous != self._sent:
+                # Sent back meanwhile. These rows behind the new place would say that the spool dropped what lies between.
+                continue
             if not rows:
                 await self._idle()
                 continue
-            previous, self._sent = self._sent, rows[-1][0]
-            self._flying += 1
-            await self._say(EventBatch(spool.stream, previous, rows[0][0], tuple(data for _, data in rows)))
+            self._sent = rows[-1][0]
+            self._flying.append(self._sent)
+            await self._say(EventBatch(self._stream, previous, rows[0][0], tuple(data for _, data in rows)))
 
     async def _idle(self) -> None:
-        """Wait for news, while keeping an eye on what is still unanswered."""
-        if self._flying:
-            waits = [asyncio.create_task(self._spool.appended(self._sent)), asyncio.create_task(self._wait_for_answer())]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if waits[1].done():
-                    waits[1].result()
-            finally:
-                for task in waits:
-                    task.cancel()
-                await asyncio.gather(*waits, return_exceptions=True)
-        else:
-            await self._spool.appended(self._sent)
+        """Wait for news or for an answer; not for ever while something is unanswered."""
+        news = asyncio.create_task(self._spool.appended(self._stream, self._sent), name="news")
+        answer = asyncio.create_task(self._answered.wait(), name="answer")
+        try:
+            limit = ANSWER_WITHIN if self._flying else None
+            done, _ = await asyncio.wait((news, answer), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+            answer.cancel()
+        if not done:
+            raise UplinkError(f"acknowledges nothing for {ANSWER_WITHIN:.0f} s")
 
     async def _wait_for_answer(self) -> None:
         self._answered.clear()
@@ -234,11 +288,13 @@ class _Session:
     async def _receive(self) -> None:
         while True:
             match await self._hear():
-                case Ack(stream, seq) if stream == self._spool.stream:
+                case Ack(stream, seq) if stream == self._stream:
                     self._acked = self._uplink.acked = max(self._acked, seq)
-                    self._flying = max(0, self._flying - 1) if seq < self._sent else 0
-                case Rewind(stream, seq) if stream == self._spool.stream:
-                    self._sent, self._flying = seq, 0
+                    while self._flying and self._flying[0] <= self._acked:
+                        self._flying.popleft()
+                case Rewind(stream, seq) if stream == self._stream:
+                    self._sent = seq
+                    self._flying.clear()
                 case Refused(reason):
                     raise UplinkError(f"refuses us: {reason}")
                 case _:
@@ -246,11 +302,9 @@ class _Session:
             self._answered.set()
 
     async def _beat(self) -> None:
-        uplink = self._uplink
         while True:
-            sources = uplink._sources()  # noqa: SLF001
-            await self._say(Heartbeat(self._identity.node, self._spool.stream, self._spool.last, uplink._now(), sources))  # noqa: SLF001
-            await asyncio.sleep(uplink._heartbeat)  # noqa: SLF001
+            await self._say(self._uplink.heartbeat())
+            await self._uplink.beat()
 
     async def _save(self) -> None:
         """Let the spool forget what is acknowledged, now and then."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import structlog
@@ -18,6 +23,10 @@ log = structlog.get_logger()
 
 _REMEMBERED: Final = 256
 """Unknown keys that are remembered as already logged."""
+_LOOK_EVERY: Final = 1.0
+"""Fewest seconds between two looks at a directory: handshakes with unknown keys must not keep us reading."""
+_PATIENCE: Final = 2.0
+"""Seconds that a handshake waits for a look at the directory."""
 
 
 class KeyFileError(PermanentError):
@@ -27,45 +36,122 @@ class KeyFileError(PermanentError):
 def own_keys(directory: Path, name: str) -> tuple[bytes, bytes]:
     """Return (public, secret) in Z85 from ``<name>.key_secret`` in a directory, making both on first use.
 
-    :raises KeyFileError: when the file exists and is no key pair.
+    :raises KeyFileError: when they cannot be made, or the file exists and is no key pair.
     """
     secret_file = directory / f"{name}.key_secret"
-    if not secret_file.exists():
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _, written = zmq.auth.create_certificates(directory, name)
-        Path(written).chmod(0o600)
+    try:
+        if not secret_file.exists():
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_keys(directory, name)
+    except OSError as error:
+        raise KeyFileError(f"{secret_file}: cannot be made: {error.strerror or error}") from error
     public, secret = _load(secret_file)
     if secret is None:
         raise KeyFileError(f"{secret_file}: holds no secret key; delete it to have a new pair made")
     return public, secret
 
 
+def _make_keys(directory: Path, name: str) -> None:
+    """Make both files, whole or not at all; the secret is at no time readable for others."""
+    with TemporaryDirectory(dir=directory) as private:  # mode 0700
+        public, secret = zmq.auth.create_certificates(private, name)
+        Path(secret).chmod(0o600)
+        Path(public).replace(directory / f"{name}.key")
+        Path(secret).replace(directory / f"{name}.key_secret")
+
+
 def _load(file: Path) -> tuple[bytes, bytes | None]:
     try:
-        return zmq.auth.load_certificate(file)
+        public, secret = zmq.auth.load_certificate(file)
     except OSError as error:
         raise KeyFileError(f"{file}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise KeyFileError(f"{file}: is no CURVE certificate: {error}") from error
+    if len(public) != 40:
+        raise KeyFileError(f"{file}: its public-key has {len(public)} characters, a CURVE key has 40")
+    return public, secret
 
 
 class AllowList:
-    """Public keys of one directory: ``<peer>.key`` allows the peer of that name."""
+    """Public keys of one directory: ``<peer>.key`` allows the peer of that name.
+
+    It may lie in /etc/pve, which can hang: after the first reading it is read in a thread, and :meth:`refresh` waits for that
+    only a bounded time. While a reading hangs, what was read last counts.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.names: dict[bytes, str] = {}
-        self.reload()
+        self._seen: _Stamp | None = None
+        self._due = 0.0
+        self._reading: asyncio.Future[None] | None = None
+        self._apply(_read(directory, None))
+
+    async def refresh(self) -> None:
+        """Look whether the directory has changed; at most once a second, and not longer than two."""
+        loop = asyncio.get_running_loop()
+        if self._reading is None:
+            if loop.time() < self._due:
+                return
+            self.reload()
+        if self._reading is not None:
+            await asyncio.wait((self._reading,), timeout=_PATIENCE)
 
     def reload(self) -> None:
-        """Read the directory anew; a file that is no key is left out and said."""
-        names: dict[bytes, str] = {}
-        for file in sorted(self.directory.glob("*.key")) if self.directory.is_dir() else ():
-            try:
-                names[_load(file)[0]] = file.stem
-            except KeyFileError as error:
-                log.warning("not allowed in", reason=str(error))
-        self.names = names
+        """Begin to read the directory anew, if it has changed. Call it in the event loop."""
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + _LOOK_EVERY
+        if self._reading is None:
+            self._reading = loop.create_future()
+            threading.Thread(target=self._work, args=(loop, self._reading), name="allow-list", daemon=True).start()
+
+    def _work(self, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
+        found = _read(self.directory, self._seen)
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            loop.call_soon_threadsafe(self._finish, found, done)
+
+    def _finish(self, found: _Found | None, done: asyncio.Future[None]) -> None:
+        self._apply(found)
+        self._reading = None
+        if not done.done():
+            done.set_result(None)
+
+    def _apply(self, found: _Found | None) -> None:
+        if found is not None:
+            self._seen, self.names, wrong = found
+            for reason in wrong:
+                log.warning("not allowed in", reason=reason)
+
+
+_Stamp = tuple[tuple[str, int, int], ...]
+"""Name, µs of the last change and size of each key file."""
+_Found = tuple[_Stamp, dict[bytes, str], list[str]]
+"""Stamp of the directory, names by key, and what is wrong with some files."""
+
+
+def _read(directory: Path, seen: _Stamp | None) -> _Found | None:
+    """Read a directory of keys; None when it is as it was. A file that is no key is left out and said."""
+    files: list[tuple[Path, os.stat_result]] = []
+    with suppress(OSError):  # a directory that is not there allows nobody
+        for file in sorted(directory.glob("*.key")):
+            with suppress(OSError):  # deleted just now
+                files.append((file, file.stat()))
+    stamp = tuple((file.name, stat.st_mtime_ns // 1000, stat.st_size) for file, stat in files)
+    if stamp == seen:
+        return None
+    names: dict[bytes, str] = {}
+    wrong: list[str] = []
+    for file, _ in files:
+        try:
+            key = _load(file)[0]
+        except KeyFileError as error:
+            wrong.append(str(error))
+            continue
+        if key in names:
+            wrong.append(f"{file}: holds the same key as {names[key]}.key: each peer needs its own")
+        else:
+            names[key] = file.stem
+    return stamp, names, wrong
 
 
 class Access(AsyncioAuthenticator):
@@ -78,18 +164,22 @@ class Access(AsyncioAuthenticator):
         for domain in lists:
             self.configure_curve_callback(domain, self)
 
-    def callback(self, domain: str, key: bytes) -> bool:
-        """Say whether a key is allowed in a domain. Called by the authenticator."""
-        allowed = domain in self._lists and key in self._lists[domain].names
-        if not allowed and key not in self._unknown:
+    async def callback(self, domain: str, key: bytes) -> bool:
+        """Say whether a key (Z85) is allowed in a domain. Called by the authenticator at each handshake."""
+        allowed = self._lists[domain]  # it asks for domains that it was given
+        await allowed.refresh()
+        if key in allowed.names:
+            return True
+        if key not in self._unknown:
             if len(self._unknown) >= _REMEMBERED:
                 self._unknown.clear()
             self._unknown.add(key)
-            where = self._lists[domain].directory if domain in self._lists else domain
             log.warning(
-                "unknown key denied: to allow it put the peer's .key file into the directory", key=key.decode(), directory=str(where)
+                "unknown key denied: to allow it put the peer's .key file into the directory",
+                key=key.decode(),
+                directory=str(allowed.directory),
             )
-        return allowed
+        return False
 
     def curve_user_id(self, client_public_key: bytes) -> str:
         """Return the peer's name: messages carry it as their User-Id, so no peer can speak for another."""
@@ -101,7 +191,7 @@ class Access(AsyncioAuthenticator):
         return ""
 
     def reload(self) -> None:
-        """Read all allow-lists anew."""
+        """Read all allow-lists anew. Call it in the event loop."""
         self._unknown.clear()
         for allowed in self._lists.values():
             allowed.reload()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -22,11 +23,11 @@ def rehearsal(text: str) -> Clock:
 
     :raises ValueError: when the text is something else.
     """
-    start, *numbers = text.split("@")
-    moment = datetime.fromisoformat(start)
-    if len(numbers) not in {1, 2} or moment.tzinfo is None or not 0 < float(numbers[0]) <= 1000:
+    start, *parts = text.split("@")
+    moment, numbers = datetime.fromisoformat(start), [float(part) for part in parts]
+    if len(numbers) not in {1, 2} or moment.tzinfo is None or not 0 < numbers[0] <= 1000 or not all(map(math.isfinite, numbers)):
         raise ValueError("expected a time with zone and a speed, such as 2026-11-23T02:51:00Z@20")
-    origin, factor = int(moment.timestamp() * 1_000_000), float(numbers[0])
-    begun = float(numbers[1]) if len(numbers) == 2 else time.time()
+    origin, factor = int(moment.timestamp() * 1_000_000), numbers[0]
+    begun = numbers[1] if len(numbers) == 2 else time.time()
     shift = time.time() - time.monotonic()  # a step of the world's clock must not move a rehearsal
     return lambda: origin + int((time.monotonic() + shift - begun) * factor * 1_000_000)

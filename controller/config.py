@@ -2,21 +2,91 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from controller.core.report import Change
 from controller.core.timings import Timings
 from controller.errors import PermanentError
 from events.problems import problems
 
-Seconds = Annotated[float, Field(gt=0, le=86_400 * 3650)]
-Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Endpoint = Annotated[str, Field(pattern=r"^(tcp://.+:(\d+|\*)|ipc://.+)$")]
+
+def _like(pattern: str, otherwise: str) -> AfterValidator:
+    """Return a check that a whole text is of a form; ``otherwise`` tells people which."""
+    form = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not form.fullmatch(text):
+            raise ValueError(f"{otherwise} (is {text!r:.80})")
+        return text
+
+    return AfterValidator(check)
+
+
+def _url(text: str) -> str:
+    """Return a URL to post to. Errors do not repeat it: many a receiver's URL holds a token."""
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", text):
+        raise ValueError("expected http:// or https:// and then a host, all in ASCII without spaces")
+    parts = urlsplit(text)  # raises ValueError for brackets that do not match
+    if not parts.hostname or parts.port == 0:  # .port raises ValueError above 65535
+        raise ValueError("names no host, or port 0")
+    if "@" in parts.netloc:
+        raise ValueError("carries a login: a receiver knows us by our signature, see secret_files")
+    return text
+
+
+def _endpoint(text: str) -> str:
+    """Return what ZeroMQ can bind."""
+    port = re.fullmatch(r"ipc://\S+|tcp://\S+:(\*|\d{1,5})", text)
+    if not port or int((port[1] or "*").replace("*", "1")) not in range(1, 65536):
+        raise ValueError(f"expected tcp://<address or *>:<port> or ipc://<path> (is {text!r:.80})")
+    return text
+
+
+def _absolute(path: Path) -> Path:
+    """Return a path that means the same wherever the program was started."""
+    if not path.is_absolute():
+        raise ValueError(f"expected a path from the root on (is {str(path)!r:.80})")
+    return path
+
+
+def _some(what: str) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Return a check that a list is not empty; it runs only when every element is right, so nothing is said twice."""
+
+    def check(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not values:
+            raise ValueError(f"is empty: name at least one {what}")
+        return values
+
+    return check
+
+
+# Strict numbers: `true` would be one second, and "30" is a typing mistake.
+Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400 * 3650)]
+Count = Annotated[int, Field(strict=True)]
+File = Annotated[Path, AfterValidator(_absolute)]
+# No full stop: the name is part of a webhook's id, where a full stop ends the id (Standard Webhooks 1.0.0, signature scheme).
+Name = Annotated[
+    str, _like("[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "expected 1 to 63 letters, digits, hyphens or underscores, a letter or digit first")
+]
+Host = Annotated[str, _like(r"[^\s/@]{1,255}", "expected a host's name or address, the port goes into port")]
+# A bare address in ASCII, as HTML's input type has it: a comma or a line break would make another header of it.
+Address = Annotated[
+    str,
+    Field(max_length=320),
+    _like(
+        r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", "expected one bare mail address, such as storage@example.com"
+    ),
+]
+Url = Annotated[str, AfterValidator(_url)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 class ConfigError(PermanentError):
@@ -33,19 +103,19 @@ class Ingest(Group):
     """Where agents connect."""
 
     bind: Endpoint = "tcp://*:5601"
-    key_dir: Path = Path("/etc/faultline/keys")
+    key_dir: File = Path("/var/lib/faultline/controller/keys")
     """Directory of the controller's own key pair ``controller.key_secret``; made on first start."""
-    agents_dir: Path = Path("/etc/faultline/agents")
+    agents_dir: File = Path("/etc/faultline/agents")
     """Directory with one public key a node, ``<node>.key``: who is not there is not let in."""
 
 
 class StoreGroup(Group):
     """What is kept, and for how long."""
 
-    path: Path = Path("/var/lib/faultline/controller/faultline.db")
+    path: File = Path("/var/lib/faultline/controller/faultline.db")
     keep: Seconds = 30 * 86_400
     """Seconds that events and told incidents are kept. Incidents themselves are kept for good: they are few."""
-    max_rows: Annotated[int, Field(ge=10_000)] = 20_000_000
+    max_rows: Annotated[Count, Field(ge=10_000)] = 20_000_000
     """Bound of the log in rows, about 500 bytes each. Beyond it even what a stream has not read goes, and the stream is told."""
 
 
@@ -61,9 +131,11 @@ class Incidents(Group):
     consequence_hold: Seconds = 120.0
     """How long consequences (paths, volume groups) may outlast their recovered cause."""
     flap_window: Seconds = 45.0
-    """A relapse this soon after recovery reopens the incident; doubled with every relapse."""
-    flap_window_max: Seconds = 1800.0
-    """Bound of the doubled window."""
+    """A relapse this soon after recovery reopens the incident; doubled from the third recurrence on: slow flapping becomes one, too."""
+    flap_window_max: Seconds = 180.0
+    """Bound of the doubled window: what recurs less often than this is another incident each time."""
+    flap_memory: Seconds = 1800.0
+    """How long a resolved incident is remembered as one that may recur."""
     await_agents: Seconds = 10.0
     """After a restart: how long nothing new is opened while known agents have not come back with what they saw meanwhile."""
     silent_after: Seconds = 20.0
@@ -81,7 +153,7 @@ class Notifier(Group):
     """What every notifier has."""
 
     name: Name
-    changes: tuple[Change, ...] = _ALL_CHANGES
+    changes: Annotated[tuple[Change, ...], AfterValidator(_some("change"))] = _ALL_CHANGES
     """Which changes of an incident it is told."""
     give_up_after: Seconds = 86_400.0
     """Seconds after which an undelivered notice becomes a dead letter: a receiver gone for hours loses nothing."""
@@ -90,32 +162,37 @@ class Notifier(Group):
 class Webhook(Notifier):
     """A receiver of signed HTTP POSTs (Standard Webhooks 1.0.0)."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
-    secret_files: tuple[Path, ...] = ()
+    url: Url
+    secret_files: tuple[File, ...] = ()
     """Files with a secret ``whsec_<base64>`` each; several during rotation: the receiver accepts any."""
-    timeout: Annotated[float, Field(gt=0, le=120)] = 10.0
+    timeout: Annotated[Seconds, Field(le=120)] = 10.0
     """Seconds for the whole request."""
-    ca_file: Path | None = None
+    ca_file: File | None = None
     """Certificate authority of the receiver, beside the system's."""
 
 
 class Email(Notifier):
     """Mail over SMTP, one thread an incident."""
 
-    changes: tuple[Change, ...] = (Change.OPENED, Change.REVISED, Change.REOPENED, Change.RESOLVED)
+    changes: Annotated[tuple[Change, ...], AfterValidator(_some("change"))] = (
+        Change.OPENED,
+        Change.REVISED,
+        Change.REOPENED,
+        Change.RESOLVED,
+    )
     """Default: all but ``recovering``, which ``resolved`` follows soon."""
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    host: Host
+    port: Annotated[Count, Field(ge=1, le=65535)] = 25
     security: Literal["none", "starttls", "tls"] = "starttls"
     """``starttls`` upgrades (ports 25, 587), ``tls`` is implicit (port 465). ``none`` only for a local relay."""
     username: str = ""
-    password_file: Path | None = None
-    sender: Annotated[str, Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$")]
+    password_file: File | None = None
+    sender: Address
     """Address that mails come from."""
-    to: Annotated[tuple[Annotated[str, Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$")], ...], Field(min_length=1)]
-    timeout: Annotated[float, Field(gt=0, le=300)] = 30.0
+    to: Annotated[tuple[Address, ...], AfterValidator(_some("address"))]
+    timeout: Annotated[Seconds, Field(le=300)] = 30.0
     """Seconds for the whole session."""
-    ca_file: Path | None = None
+    ca_file: File | None = None
 
     @model_validator(mode="after")
     def _login_is_whole_and_safe(self) -> Self:
@@ -129,10 +206,10 @@ class Email(Notifier):
 class Jsonl(Group):
     """A file with one JSON object a line: everything that happened, for a log shipper."""
 
-    path: Path
-    max_bytes: Annotated[int, Field(ge=4096)] = 100 * 1024 * 1024
+    path: File
+    max_bytes: Annotated[Count, Field(ge=4096)] = 100 * 1024 * 1024
     """Bytes at which the file is rotated."""
-    keep: Annotated[int, Field(ge=0, le=1000)] = 5
+    keep: Annotated[Count, Field(ge=0, le=1000)] = 5
     """Rotated files kept, ``path.1`` the newest."""
 
 
@@ -140,14 +217,14 @@ class Xpub(Group):
     """A ZeroMQ XPUB socket with everything that happens, by topic."""
 
     bind: Endpoint = "tcp://*:5602"
-    subscribers_dir: Path = Path("/etc/faultline/subscribers")
+    subscribers_dir: File = Path("/etc/faultline/subscribers")
     """Directory with one public key a subscriber, ``<name>.key``."""
 
 
 class Config(Group):
     """The whole file."""
 
-    cluster: Annotated[str, Field(max_length=255)] = "pve"
+    cluster: Annotated[str, _like(r"[^\x00-\x1f\x7f]{1,255}", "expected 1 to 255 printable characters")] = "pve"
     """Name of the cluster in incidents."""
     ingest: Ingest = Ingest()
     store: StoreGroup = StoreGroup()
@@ -156,6 +233,12 @@ class Config(Group):
     email: tuple[Email, ...] = ()
     jsonl: Jsonl | None = None
     xpub: Xpub | None = None
+
+    @model_validator(mode="after")
+    def _sockets_differ(self) -> Self:
+        if self.xpub and self.xpub.bind == self.ingest.bind and not self.xpub.bind.endswith(":*"):
+            raise ValueError(f"ingest.bind and xpub.bind are both {self.xpub.bind}: give them different ports")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -176,8 +259,11 @@ def load_config(path: Path) -> Config:
             data = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: is not TOML: line {line} is not UTF-8; save the file as UTF-8") from error
     return check_config(data, path)
 
 

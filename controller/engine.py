@@ -8,7 +8,7 @@ spools keep what cannot be stored; nothing is dropped here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -74,7 +74,8 @@ class Engine:
         self._now = now
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
         self._heard: set[str] = set()
-        self._stored = asyncio.Condition()
+        self._commits = 0
+        self._committed = asyncio.Condition()
 
     async def load(self) -> None:
         """Take up the state that was stored last, and look at it at once: time has passed."""
@@ -110,13 +111,25 @@ class Engine:
                 if not waiting.done.done():
                     waiting.done.set_result(waiting.delivery.last)
             if not transaction.empty:
-                async with self._stored:
-                    self._stored.notify_all()
+                async with self._committed:
+                    self._commits += 1
+                    self._committed.notify_all()
 
-    async def stored(self) -> None:
-        """Wait until something more has been committed: what streams and notifiers sleep on."""
-        async with self._stored:
-            await self._stored.wait()
+    @property
+    def stored(self) -> Callable[[], Awaitable[None]]:
+        """What a stream or a notifier sleeps on, a new one for each: it returns when more was committed since it last returned.
+
+        Commits are counted, so one that comes between a reader's look and its sleep ends that sleep at once.
+        """
+        seen = self._commits
+
+        async def wait() -> None:
+            nonlocal seen
+            async with self._committed:
+                await self._committed.wait_for(lambda: self._commits > seen)
+                seen = self._commits
+
+        return wait
 
     async def _gather(self) -> _Work:
         """Wait for a delivery or for the core's next deadline, then take all that is there."""

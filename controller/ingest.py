@@ -2,14 +2,15 @@
 
 Rules: a frame is only believed to come from the node that its key belongs to; what cannot be read is counted and answered, never
 fatal; an envelope that cannot be read inside a good batch is kept as it is; an Ack is sent only for what ``accept`` made durable.
+Of each stream one delivery is accepted at a time, in order; what arrives meanwhile goes with the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -27,7 +28,9 @@ log = structlog.get_logger()
 DOMAIN: Final = "ingest"
 """ZAP domain of this socket."""
 WAITING: Final = 32
-"""Messages of one agent that may wait; its window is smaller."""
+"""Messages of one agent that may wait, unread or decoded; its window is smaller."""
+MOST: Final = 4000
+"""Events in one delivery."""
 
 
 class BindError(PermanentError):
@@ -54,16 +57,27 @@ class Delivery:
 
 
 @dataclass(slots=True)
+class _Stream:
+    """One stream, whichever connection it comes by: how far it was read, how far it is durable, what waits for that."""
+
+    name: str
+    tail: int = 0
+    durable: int = 0
+    waiting: deque[tuple[bytes, Delivery]] = field(default_factory=deque)
+    """With the route that each came by: only that connection is told."""
+    committing: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
 class _Peer:
-    """One agent's connection: where its stream stands, and what is being made durable."""
+    """One agent's connection."""
 
     node: str
     route: bytes
     inbox: asyncio.Queue[Message] = field(default_factory=lambda: asyncio.Queue(WAITING))
-    stream: str = ""
-    tail: int = 0
+    stream: _Stream | None = None
     boot_id: str = "-"
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    serving: asyncio.Task[None] | None = None
 
 
 Accept = Callable[[Delivery], Awaitable[int]]
@@ -82,43 +96,45 @@ class Ingest:
     ) -> None:
         self.endpoint = ""
         self.refused: Counter[str] = Counter()
+        """Messages refused, by node."""
+        self.listening = asyncio.Event()
         self._bind = bind
         self._keys = keys
         self._accept = accept
         self._acked = acked
         self._heard = heard
-        self._peers: dict[bytes, _Peer] = {}
-        self._pending: dict[tuple[str, str], asyncio.Future[int]] = {}
-        """The newest delivery of each stream that is being made durable."""
-        self._socket: zmq.asyncio.Socket | None = None
-        self.listening = asyncio.Event()
+        self._peers: dict[str, _Peer] = {}
+        """Of each node its newest connection: an agent has one."""
+        self._streams: dict[tuple[str, str], _Stream] = {}
+        self._socket: zmq.asyncio.Socket
 
     async def run(self) -> None:
         """Listen until cancelled.
 
         :raises BindError: when the endpoint cannot be bound.
         """
-        with zmq.asyncio.Context.instance().socket(zmq.ROUTER) as socket:
-            self._socket = socket
-            socket.linger = 0
-            socket.maxmsgsize = MAX_FRAME
-            socket.curve_server = True
-            socket.curve_publickey, socket.curve_secretkey = self._keys
-            socket.zap_domain = DOMAIN.encode()
-            socket.router_handover = True
-            try:
-                socket.bind(self._bind)
-            except zmq.ZMQError as error:
-                raise BindError(f"cannot listen on {self._bind}: {error}") from error
-            self.endpoint = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        with zmq.asyncio.Context.instance().socket(zmq.ROUTER) as self._socket:
+            self._listen(self._socket)
             self.listening.set()
             log.info("listening for agents", endpoint=self.endpoint)
             async with asyncio.TaskGroup() as tasks:
                 while True:
-                    await self._one(socket, tasks)
+                    await self._one(tasks)
 
-    async def _one(self, socket: zmq.asyncio.Socket, tasks: asyncio.TaskGroup) -> None:
-        frames = await socket.recv_multipart(copy=False)
+    def _listen(self, socket: zmq.asyncio.Socket) -> None:
+        socket.linger = 0
+        socket.maxmsgsize = MAX_FRAME
+        socket.curve_server = True
+        socket.curve_publickey, socket.curve_secretkey = self._keys
+        socket.zap_domain = DOMAIN.encode()
+        try:
+            socket.bind(self._bind)
+        except zmq.ZMQError as error:
+            raise BindError(f"cannot listen on {self._bind}: {error}") from error
+        self.endpoint = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    async def _one(self, tasks: asyncio.TaskGroup) -> None:
+        frames = await self._socket.recv_multipart(copy=False)
         route, frame = frames[0].bytes, frames[-1]
         node = _user(frame)
         if not node:
@@ -131,23 +147,27 @@ class Ingest:
         except CodecError as error:
             await self._refuse(route, node, str(error))
             return
-        peer = self._peers.get(route)
-        if peer is None:
-            peer = self._peers[route] = _Peer(node, route)
-            peer.tasks.add(tasks.create_task(self._serve(peer, tasks), name=f"ingest {node}"))
-            self._forget_others(peer)
+        peer = self._peers.get(node)
+        if peer is None or peer.route != route:
+            if not isinstance(message, Hello):
+                # Also what is still to be read of a connection that the agent has given up: it must not displace the new one.
+                await self._refuse(route, node, "first message is no Hello")
+                return
+            peer = self._meet(node, route, tasks)
         try:
             peer.inbox.put_nowait(message)
         except asyncio.QueueFull:
             # Its window is smaller than the inbox: it does not keep to it. What is dropped here it is asked for again.
             await self._refuse(route, node, "more messages than its window allows")
 
-    def _forget_others(self, peer: _Peer) -> None:
-        """End older connections of the same node: an agent has one."""
-        for other in [one for one in self._peers.values() if one.node == peer.node and one is not peer]:
-            del self._peers[other.route]
-            for task in other.tasks:
-                task.cancel()
+    def _meet(self, node: str, route: bytes, tasks: asyncio.TaskGroup) -> _Peer:
+        """Begin a connection, in place of the node's older one."""
+        older = self._peers.get(node)
+        if older is not None and older.serving is not None:
+            older.serving.cancel()
+        peer = self._peers[node] = _Peer(node, route)
+        peer.serving = tasks.create_task(self._serve(peer, tasks), name=f"ingest {node}")
+        return peer
 
     async def _serve(self, peer: _Peer, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -160,7 +180,7 @@ class Ingest:
                     await self._batch(peer, message, tasks)
                 case Heartbeat():
                     if message.node != peer.node:
-                        await self._refuse(peer.route, peer.node, f"speaks for node {message.node}")
+                        await self._refuse(peer.route, peer.node, f"the key belongs to node {peer.node}, the message says {message.node}")
                 case _:
                     await self._refuse(peer.route, peer.node, f"an agent does not say {type(message).__name__}")
 
@@ -168,60 +188,54 @@ class Ingest:
         if hello.node != peer.node:
             await self._refuse(peer.route, peer.node, f"the key belongs to node {peer.node}, the message says {hello.node}")
             return
-        peer.stream, peer.boot_id = hello.stream, hello.boot_id
+        for key, old in list(self._streams.items()):
+            if key[0] == peer.node and key[1] != hello.stream and old.committing is None:
+                del self._streams[key]
+        stream = self._streams.setdefault((peer.node, hello.stream), _Stream(hello.stream))
         # What an earlier connection brought must be durable before we say from where to go on, or it would be counted twice.
-        await self._settled(peer)
-        peer.tail = await self._acked(peer.node, hello.stream)
-        log.info("agent connected", node=peer.node, stream=hello.stream, version=hello.version, acked=peer.tail, last=hello.last)
-        await self._say(peer.route, Welcome(hello.stream, peer.tail))
+        while stream.committing is not None:
+            await asyncio.wait((stream.committing,))
+        stream.tail = stream.durable = await self._acked(peer.node, hello.stream)
+        peer.stream, peer.boot_id = stream, hello.boot_id
+        log.info("agent connected", node=peer.node, stream=hello.stream, version=hello.version, acked=stream.tail, last=hello.last)
+        await self._say(peer.route, Welcome(hello.stream, stream.tail))
 
     async def _batch(self, peer: _Peer, batch: EventBatch, tasks: asyncio.TaskGroup) -> None:
-        if batch.stream != peer.stream:
+        stream = peer.stream
+        if stream is None or batch.stream != stream.name:
             await self._refuse(peer.route, peer.node, "events before a Hello for their stream")
             return
-        if batch.previous > peer.tail:
-            await self._say(peer.route, Rewind(batch.stream, peer.tail))
+        if batch.previous > stream.tail:
+            await self._say(peer.route, Rewind(batch.stream, stream.tail))
             return
         last = batch.first + len(batch.envelopes) - 1
-        if last <= peer.tail:
-            peer.tasks.add(tasks.create_task(self._again(peer, batch.stream), name=f"ack {peer.node}"))
+        if last <= stream.tail:
+            # It came twice: the first Ack may have been lost. What is not durable yet is acknowledged when it is.
+            await self._say(peer.route, Ack(stream.name, stream.durable))
             return
-        gap = (peer.tail + 1, batch.first - 1) if batch.first - 1 > peer.tail else None
+        if len(stream.waiting) >= WAITING:
+            await self._refuse(peer.route, peer.node, "more messages than its window allows")
+            return
+        gap = (stream.tail + 1, batch.first - 1) if batch.first - 1 > stream.tail else None
         items = tuple(
-            (seq, data, self._decode(peer, seq, data)) for seq, data in enumerate(batch.envelopes, batch.first) if seq > peer.tail
+            (seq, data, _decode(peer.node, stream.name, seq, data))
+            for seq, data in enumerate(batch.envelopes, batch.first)
+            if seq > stream.tail
         )
-        peer.tail = last
-        delivery = Delivery(peer.node, batch.stream, peer.boot_id, items, last, gap)
-        # Accepted in order, since tasks start in order; the next batch is decoded while this one is being committed.
-        durable = asyncio.ensure_future(self._accept(delivery))
-        self._pending[peer.node, peer.stream] = durable
-        task = tasks.create_task(self._commit(peer, delivery, durable), name=f"commit {peer.node}")
-        peer.tasks.add(task)
-        task.add_done_callback(peer.tasks.discard)
+        stream.tail = last
+        stream.waiting.append((peer.route, Delivery(peer.node, stream.name, peer.boot_id, items, last, gap)))
+        if stream.committing is None:
+            stream.committing = tasks.create_task(self._commit(stream), name=f"commit {peer.node}")
 
-    def _decode(self, peer: _Peer, seq: int, data: bytes) -> Envelope | Reject:
+    async def _commit(self, stream: _Stream) -> None:
+        """Have everything that waits made durable, one delivery after the other, and say so."""
         try:
-            envelope = decode(data)
-        except CodecError as error:
-            return Reject(str(error))
-        if (envelope.node, envelope.stream, envelope.seq) != (peer.node, peer.stream, seq):
-            return Reject(f"envelope says {envelope.identity}, it came as {peer.node}/{peer.stream}/{seq}")
-        return envelope
-
-    async def _commit(self, peer: _Peer, delivery: Delivery, durable: asyncio.Future[int]) -> None:
-        # Shielded: the delivery goes on when the connection ends, only nobody is told.
-        seq = await asyncio.shield(durable)
-        await self._say(peer.route, Ack(delivery.stream, seq))
-
-    async def _settled(self, peer: _Peer) -> None:
-        durable = self._pending.get((peer.node, peer.stream))
-        if durable is not None:
-            await asyncio.shield(durable)
-
-    async def _again(self, peer: _Peer, stream: str) -> None:
-        """Acknowledge once more what came twice: the first Ack may have been lost."""
-        await self._settled(peer)
-        await self._say(peer.route, Ack(stream, await self._acked(peer.node, stream)))
+            while stream.waiting:
+                route, delivery = _joined(stream.waiting)
+                stream.durable = await self._accept(delivery)
+                await self._say(route, Ack(delivery.stream, stream.durable))
+        finally:
+            stream.committing = None
 
     async def _refuse(self, route: bytes, node: str, reason: str) -> None:
         self.refused[node] += 1
@@ -230,12 +244,32 @@ class Ingest:
         await self._say(route, Refused(reason[:1000]))
 
     async def _say(self, route: bytes, message: Message) -> None:
-        assert self._socket is not None
         try:
             await self._socket.send_multipart([route, pack(message)], flags=zmq.NOBLOCK)
         except zmq.ZMQError as error:
             # The agent is gone or does not read: it will ask again.
             log.debug("cannot answer", error=str(error))
+
+
+def _joined(waiting: deque[tuple[bytes, Delivery]]) -> tuple[bytes, Delivery]:
+    """Take as many deliveries off as make one: up to a gap, up to :data:`MOST` events, of one connection."""
+    route, first = waiting.popleft()
+    items, last = list(first.items), first.last
+    while waiting and waiting[0][0] == route and waiting[0][1].gap is None and len(items) + len(waiting[0][1].items) <= MOST:
+        _, more = waiting.popleft()
+        items += more.items
+        last = more.last
+    return route, replace(first, items=tuple(items), last=last)
+
+
+def _decode(node: str, stream: str, seq: int, data: bytes) -> Envelope | Reject:
+    try:
+        envelope = decode(data)
+    except CodecError as error:
+        return Reject(str(error))
+    if (envelope.node, envelope.stream, envelope.seq) != (node, stream, seq):
+        return Reject(f"envelope says {envelope.identity}, it came as {node}/{stream}/{seq}")
+    return envelope
 
 
 def _user(frame: zmq.Frame) -> str:

@@ -156,7 +156,8 @@ def _check(items: Iterable[Any], left: int) -> None:
             raise OversizeError(f"event body is nested deeper than {MAX_DEPTH}")
         elif kind is tuple:
             _check(value, left - 1)
-        elif all(type(key) is str for key in value):
-            _check(value.values(), left - 1)
         else:
-            raise CodecError("event body has a key that is not a text")
+            for key in value:
+                if type(key) is not str:
+                    raise CodecError("event body has a key that is not a text")
+            _check(value.values(), left - 1)

@@ -110,7 +110,7 @@ class Entity:
 
     def __str__(self) -> str:
         """Return the stable text form ``kind/key``."""
-        return f"{self.kind.value}/{self.key}"
+        return f"{self.kind}/{self.key}"
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

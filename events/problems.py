@@ -24,4 +24,11 @@ def _advice(item: dict[str, Any]) -> str:
         return "no such field: remove it or correct its name"
     if item["type"] == "missing":
         return "is required"
+    if item["type"] == "value_error":
+        # Our own sentence, which says all; of a check over several fields the input would be the whole table.
+        return str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "tuple_type":
+        return "expected a list: [[…]] for a table, [ … ] for values"
+    if isinstance(item["input"], dict | list | tuple):
+        return str(item["msg"])  # what is in it may be a secret in the wrong place
     return f"{item['msg']} (is {item['input']!r:.80})"

@@ -151,7 +151,10 @@ def _build(kind: type[Message], values: tuple[Any, ...]) -> Message:
         raise CodecError(f"{kind.__name__} has {len(values)} fields, expected {len(wanted)}")
     for one, value in zip(wanted, values, strict=False):
         _check(kind.__name__, one.name, str(one.type), value)
-    return kind(*values[: len(wanted)])
+    message = kind(*values[: len(wanted)])
+    if isinstance(message, EventBatch) and not message.previous < message.first < 2**63 - len(message.envelopes):
+        raise CodecError(f"EventBatch's sequences are in no order: {message.first} after {message.previous}")
+    return message
 
 
 def _check(message: str, name: str, wanted: str, value: Any) -> None:

@@ -15,9 +15,8 @@ from controller.core.intake import answer, forget, look
 from controller.core.look import look_now
 from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
 from controller.core.timings import Timings
-from events.base import Event
 from events.cluster import NodeBooted
-from events.envelope import Envelope
+from events.envelope import Envelope, UnknownEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def _hear(state: CoreState, name: str, now: int) -> None:
         state.touch("nodes", name)
     if node.silent:
         node.silent = False
-        answer(state, CONTROLLER, Reading(f"node/{name}", "agent", Answer.OK), now, "", "")
+        answer(state, CONTROLLER, Reading(f"node/{name}", "agent", Answer.OK), now, "", None)
         look(state, now)
     elif state.look_at is None:
         look(state, now + SECOND)
@@ -88,7 +87,7 @@ def _hear(state: CoreState, name: str, now: int) -> None:
 def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> None:
     _node(state, envelope.node)
     event = envelope.event
-    if isinstance(event, NodeBooted):
+    if type(event) is NodeBooted:
         for cell in [cell for cell in state.cells.values() if cell.node == envelope.node]:
             forget(state, cell, now)
     elif closed := forgotten(envelope):
@@ -96,6 +95,6 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
         if cell_ is not None:
             forget(state, cell_, now)
     for reading in readings(envelope):
-        assert isinstance(event, Event)
-        if answer(state, envelope.node, reading, envelope.observed_at, event.seen.excerpt, str(envelope.identity)):
+        assert not isinstance(event, UnknownEvent)
+        if answer(state, envelope.node, reading, envelope.observed_at, event.seen.excerpt, envelope):
             look(state, now + (timings.settle if reading.answer is Answer.BAD else SECOND))

@@ -8,13 +8,12 @@ cells mean together is :mod:`controller.core.hypothesis`' matter.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from events import block, cluster, iscsi, multipath, nfs
 from events.base import Event, State
-from events.envelope import Envelope
+from events.envelope import Envelope, UnknownEvent
 from events.nfs import NfsSilence
 
 SECOND: Final = 1_000_000
@@ -33,9 +32,8 @@ ROOT, PATHS, VOLUMES, STORAGES = 0, 1, 2, 3
 """Layers of cells: a bad cell of a higher layer may only be the consequence of one of a lower layer on the same node."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What an event says of one cell.
+class Reading(NamedTuple):
+    """What an event says of one cell. A tuple, for one is made of every event.
 
     ``via`` tells apart several ways to one entity (a portal's targets). ``lasts``: seconds after which a bad reading
     that is not renewed turns unknown, for senders that never report the end; 0 means until told otherwise.
@@ -147,14 +145,15 @@ _READERS: Final[dict[type[Event], Read]] = {
     cluster.StorageActive: _plain(layer=STORAGES),
 }
 _PLAIN: Final = _plain()
+_QUORUM: Final = frozenset({cluster.QuorumLost, cluster.QuorumRegained})
 
 
 def readings(envelope: Envelope) -> Iterable[Reading]:
     """Return what an envelope's event says of its node's cells; nothing for context and unknown kinds."""
     event = envelope.event
-    if not isinstance(event, Event) or event.state is State.INFO:
+    if isinstance(event, UnknownEvent) or event.state is State.INFO:
         return ()
-    if isinstance(event, cluster.QuorumLost | cluster.QuorumRegained):
+    if type(event) in _QUORUM:
         # Each node reports its own quorum, but it is the cluster's: several nodes' loss is one fault.
         answer = Answer.BAD if event.state is State.BAD else Answer.OK
         return (Reading(f"cluster/{envelope.cluster}", event.aspect, answer),)
@@ -164,6 +163,6 @@ def readings(envelope: Envelope) -> Iterable[Reading]:
 def forgotten(envelope: Envelope) -> tuple[str, str] | None:
     """Return (portal, target) of a session that was closed: nothing is known of that way any more."""
     event = envelope.event
-    if isinstance(event, iscsi.IscsiSessionClosed):
+    if type(event) is iscsi.IscsiSessionClosed:
         return _subject(event), _target(event.target)
     return None

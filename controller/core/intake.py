@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller.core.evidence import SECOND, Answer, Reading
 from controller.core.state import Cell, CoreState, cell_key
+from events.envelope import Envelope
 
 
 def look(state: CoreState, at: int) -> None:
@@ -18,8 +19,11 @@ def forget(state: CoreState, cell: Cell, now: int) -> None:
     look(state, now)
 
 
-def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str, origin: str) -> bool:
-    """Take one reading into its cell; return whether the answer changed. Readings older than the cell are late: dropped."""
+def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str, origin: Envelope | None) -> bool:
+    """Take one reading into its cell; return whether the answer changed. Readings older than the cell are late: dropped.
+
+    ``origin`` is what says so, None for the controller itself.
+    """
     key = cell_key(node, reading.entity, reading.aspect, reading.via)
     cell = state.cells.get(key)
     lasting = at + reading.lasts * SECOND if reading.lasts else 0
@@ -37,7 +41,7 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
             state.touch("cells", key)
         return False
     cell.answer, cell.since, cell.expires = reading.answer, at, lasting
-    cell.excerpt, cell.origin = excerpt, origin
+    cell.excerpt, cell.origin = excerpt, str(origin.identity) if origin else ""
     if reading.answer is Answer.BAD:
         cell.broke, cell.silent = at, reading.silent
     state.touch("cells", key)

@@ -52,7 +52,7 @@ def _silences(desk: Desk) -> None:
         node.silent = True
         desk.state.touch("nodes", node.name)
         reading = Reading(f"node/{node.name}", "agent", Answer.BAD)
-        answer(desk.state, CONTROLLER, reading, desk.now, "no heartbeat", "")
+        answer(desk.state, CONTROLLER, reading, desk.now, "no heartbeat", None)
 
 
 def _progress(desk: Desk, incident: Incident) -> None:

@@ -22,14 +22,22 @@ from controller.store.store import Store
 log = structlog.get_logger()
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-"""Seconds after the first failure, and at most. Full jitter between half and all of it: receivers come back to a trickle."""
+"""Bound of the pause in seconds after the first failure, and at most. The pause is anything up to it (full jitter), so that a
+receiver that comes back meets a trickle, not all at once."""
+_SHORTEST_PAUSE: Final = 0.1
+RETRY: Final = 1.0
+"""Seconds between attempts to write to a store that has no room."""
 _TAKE: Final = 32
 _LOOK: Final = 5.0
 """Seconds between looks without a wake-up: the net under a lost one."""
 
 
 class Drain:
-    """Delivers one notifier's rows. ``now`` returns UTC µs; ``wait`` returns when something was stored."""
+    """Delivers one notifier's rows.
+
+    ``give_up_after`` and ``retry`` (between attempts to write to the store) in seconds; ``now`` returns UTC µs; ``wait`` returns
+    when something was stored.
+    """
 
     def __init__(
         self,
@@ -40,6 +48,7 @@ class Drain:
         now: Callable[[], int],
         wait: Callable[[], Awaitable[None]],
         chance: Random,
+        retry: float = RETRY,
     ) -> None:
         self.name = name
         self._notifier = notifier
@@ -48,6 +57,7 @@ class Drain:
         self._now = now
         self._wait = wait
         self._chance = chance
+        self._retry = retry
         self._said = ""
 
     async def run(self) -> None:
@@ -55,8 +65,8 @@ class Drain:
         while True:
             try:
                 pause = await self.once()
-            except TemporaryError as error:  # the store: nothing can be marked, so nothing is sent
-                log.warning("outbox cannot be read or written", error=str(error))
+            except TemporaryError as error:
+                log.warning("outbox cannot be read", notifier=self.name, error=str(error))
                 pause = _LOOK
             if pause > 0:
                 try:
@@ -77,32 +87,54 @@ class Drain:
         return _LOOK if nearest is None else min(_LOOK, max(0.01, (nearest - self._now()) / 1_000_000))
 
     async def _deliver(self, row: PendingRow) -> None:
-        message = Message(IncidentReport.model_validate_json(row.payload), row.payload, row.key, self._now())
         try:
-            answer = await self._notifier.send(message)
+            report = IncidentReport.model_validate_json(row.payload)
+        except ValueError as error:  # another version wrote it, and this one does not know all its fields
+            await self._give_up(row, f"cannot be read: {error}")
+            return
+        try:
+            answer = await self._notifier.send(Message(report, row.payload, row.key, self._now()))
         except TemporaryDeliveryError as error:
             await self._again(row, error)
         except DeliveryError as error:
             await self._give_up(row, str(error))
         else:
-            await self._store.mark_sent(row.id, self._now(), answer)
+            at = self._now()
+            await self._noted(lambda: self._store.mark_sent(row.id, at, answer))
             if self._said:
                 log.info("delivering again", notifier=self.name)
                 self._said = ""
 
+    async def _noted(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write down how an attempt ended, however long the store takes: a delivery that is not noted would be repeated."""
+        said = False
+        while True:
+            try:
+                await write()
+            except TemporaryError as error:
+                if not said:
+                    log.warning("cannot note a delivery, holding all others", notifier=self.name, error=str(error))
+                    said = True
+                await asyncio.sleep(self._retry)
+            else:
+                return
+
     async def _again(self, row: PendingRow, error: TemporaryDeliveryError) -> None:
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(row.attempts, 16)) * self._chance.uniform(0.5, 1.0)
-        if error.retry_after is not None:
-            pause = max(pause, error.retry_after)
-        next_at = self._now() + int(pause * 1_000_000)
-        if next_at - row.created_at > self._give_up_after:
+        now = self._now()
+        if now - row.created_at >= self._give_up_after:
             await self._give_up(row, f"given up after {row.attempts + 1} attempts: {error}")
             return
+        pause = max(_SHORTEST_PAUSE, error.retry_after or 0.0, self._chance.uniform(0.0, backoff(row.attempts)))
         if str(error) != self._said:
             log.warning("cannot deliver, trying again", notifier=self.name, incident=row.incident, reason=str(error))
             self._said = str(error)
-        await self._store.mark_failed(row.id, next_at, str(error))
+        await self._noted(lambda: self._store.mark_failed(row.id, now + int(pause * 1_000_000), str(error)))
 
     async def _give_up(self, row: PendingRow, reason: str) -> None:
-        log.error("dead letter", notifier=self.name, incident=row.incident, change=row.number, reason=reason)
-        await self._store.mark_dead(row.id, reason)
+        log.error("dead letter", notifier=self.name, incident=row.incident, change=row.number, reason=reason[:500])
+        await self._noted(lambda: self._store.mark_dead(row.id, reason))
+
+
+def backoff(attempts: int) -> float:
+    """Return the bound of the pause in seconds after this many earlier attempts."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempts, 16))

@@ -1,21 +1,33 @@
-"""Mail over SMTP with STARTTLS, implicit TLS and authentication; one thread an incident."""
+"""Mail over SMTP with STARTTLS, implicit TLS and authentication; one thread an incident.
+
+``smtplib`` blocks, so each session has a thread of its own. At its deadline the socket is shut under it, which ends the thread;
+a server that says one byte a minute holds nothing up. The threads are daemons: what still waits for one must not delay our end.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import smtplib
-import ssl
+import socket
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from email.errors import MessageError
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 from controller.core.report import Change, IncidentReport
-from controller.errors import PermanentError
+from controller.errors import ControllerError, PermanentError
 from controller.notify.base import Message, PermanentDeliveryError, TemporaryDeliveryError
 from controller.notify.render import mail
+from controller.notify.trust import client_context
+
+_CHANGES: Final = {change.value for change in Change}
+_ADDRESSES: Final = 3
+"""Into so many parts a session's time is cut when its server is looked for."""
 
 
 class PasswordFileError(PermanentError):
@@ -24,7 +36,7 @@ class PasswordFileError(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An SMTP server and how to speak to it; ``timeout`` in seconds for each step and for the whole session."""
+    """An SMTP server and how to speak to it; ``timeout`` in seconds for the whole session."""
 
     host: str
     port: int
@@ -36,90 +48,172 @@ class Server:
 
 
 class EmailNotifier:
-    """Sends reports as mails. ``changes`` are those that it is told: the first of them begins an incident's thread."""
+    """Sends reports as mails. ``changes`` are those that it is told: the first of them begins an incident's thread.
+
+    :raises PasswordFileError, TrustFileError: when a file that it needs is not there.
+    """
 
     def __init__(self, server: Server, sender: str, to: tuple[str, ...], changes: Sequence[Change]) -> None:
         self._server = server
         self._sender = sender
         self._to = to
         self._changes = frozenset(changes)
-        self._thread = ThreadPoolExecutor(1, "smtp")
-        self._password = _read_password(server.password_file)
+        client_context(server.ca_file)
+        _read_password(server.password_file)
 
     async def send(self, message: Message) -> str:
         """Send one report. See :class:`controller.notify.base.Notifier`."""
-        letter = mail(message.report, self._sender, self._to, self._first(message.report), message.at)
-        session = asyncio.get_running_loop().run_in_executor(self._thread, self._session, letter)
         try:
-            async with asyncio.timeout(self._server.timeout * 2):
-                return await asyncio.shield(session)
+            letter = mail(message.report, self._sender, self._to, self._first(message.report), message.at)
+        except (ValueError, MessageError) as error:
+            raise PermanentDeliveryError(f"cannot be written as a mail: {type(error).__name__}: {error}") from error
+        session = _Session(self._server)
+        try:
+            async with asyncio.timeout(self._server.timeout):
+                return await asyncio.wrap_future(session.start(letter))
         except TimeoutError:
-            # The thread is left to its socket's own deadlines; the next attempt gets another one.
-            self._thread.shutdown(wait=False)
-            self._thread = ThreadPoolExecutor(1, "smtp")
-            raise TemporaryDeliveryError(f"no answer within {self._server.timeout * 2:g} s") from None
+            raise TemporaryDeliveryError(f"not done within {self._server.timeout:g} s") from None
+        finally:
+            session.end()
 
     def _first(self, report: IncidentReport) -> int:
         """Return the number of the change whose mail began the thread: the first one that we are told."""
         told = [moment.change for moment in report.timeline if moment.change in _CHANGES]
         return next((number for number, change in enumerate(told, 1) if Change(change) in self._changes), report.number)
 
-    def _session(self, letter: EmailMessage) -> str:
-        server = self._server
+
+class _Session:
+    """One connection to the server, in its own thread."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.smtp: smtplib.SMTP | None = None
+        self.ended = False
+
+    def start(self, letter: EmailMessage) -> Future[str]:
+        """Deliver a mail; the future has the server's answer or a delivery error."""
+        future: Future[str] = Future()
+        future.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it: the thread sets it whatever happens
+        threading.Thread(target=self._work, args=(letter, future), name="smtp", daemon=True).start()
+        return future
+
+    def end(self) -> None:
+        """Shut the socket, wherever the thread waits for it, or have it stop as soon as it has one. Harmless when all is done."""
+        self.ended = True
+        sock = None if self.smtp is None else self.smtp.sock
+        if sock is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not SSLSocket's, which would change what the thread is using
+
+    def _work(self, letter: EmailMessage, future: Future[str]) -> None:
         try:
-            with self._connect() as session:
-                if server.security == "starttls":
-                    session.starttls(context=_context(server.ca_file))
-                if server.username:
-                    session.login(server.username, self._password)
-                refused = session.send_message(letter)
+            future.set_result(self._deliver(letter))
+        except ControllerError as error:
+            future.set_exception(error)
+
+    def _deliver(self, letter: EmailMessage) -> str:
+        try:
+            session = self._open()
+        except ControllerError as error:
+            raise TemporaryDeliveryError(str(error)) from error
         except smtplib.SMTPResponseException as error:
-            raise _judged(error.smtp_code, error.smtp_error) from error
-        except smtplib.SMTPRecipientsRefused as error:
-            code, reason = next(iter(error.recipients.values()))
-            raise _judged(code, reason) from error
-        except smtplib.SMTPNotSupportedError as error:
-            raise PermanentDeliveryError(f"the server cannot do what the configuration asks for: {error}") from error
-        except (smtplib.SMTPException, OSError) as error:
+            # Refused before the mail was offered: a password, an address list or a certificate is wrong, and somebody will
+            # correct it. What waits meanwhile must not be lost.
+            raise TemporaryDeliveryError(_reply(error.smtp_code, error.smtp_error)) from error
+        except OSError as error:  # smtplib's own are, too
             raise TemporaryDeliveryError(f"{type(error).__name__}: {error}") from error
-        return f"accepted, but refused for {', '.join(sorted(refused))}" if refused else "accepted"
+        except UnicodeError:
+            raise TemporaryDeliveryError("username and password must be ASCII") from None  # its text would show a part of them
+        try:
+            return _offer(session, letter)
+        finally:
+            with suppress(OSError):
+                session.quit()  # how it takes leave says nothing of the mail, which it has taken or refused
 
-    def _connect(self) -> smtplib.SMTP:
+    def _open(self) -> smtplib.SMTP:
         server = self._server
-        if server.security == "tls":
-            return smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout, context=_context(server.ca_file))
-        return smtplib.SMTP(server.host, server.port, timeout=server.timeout)
+        context = client_context(server.ca_file)
+        session: smtplib.SMTP = _OverTls(self, server, context=context) if server.security == "tls" else _Plain(self, server)
+        try:
+            if server.security == "starttls":
+                session.starttls(context=context)
+            if server.username:
+                session.login(server.username, _read_password(server.password_file))
+        except BaseException:
+            session.close()
+            raise
+        return session
 
 
-_CHANGES = {change.value for change in Change}
+class _Plain(smtplib.SMTP):
+    """Known to its session before it connects: who ends the session must find the socket while the greeting is awaited."""
+
+    def __init__(self, session: _Session, server: Server, **more: Any) -> None:
+        session.smtp = self
+        self._session = session
+        super().__init__(server.host, server.port, timeout=server.timeout, **more)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        """Connect, with a part of the time for each address: one that does not answer (IPv6 without a route) leaves some for the next."""
+        sock: socket.socket = super()._get_socket(host, port, timeout / _ADDRESSES)  # type: ignore[misc]
+        sock.settimeout(timeout)
+        return sock
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Read a reply, unless the session has ended: who connects too late must not deliver what is tried again."""
+        if self._session.ended:
+            self.close()
+            raise TimeoutError("the session has ended")
+        return super().getreply()
 
 
-def _context(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file:
-        context.load_verify_locations(cafile=str(ca_file))
-    return context
+class _OverTls(_Plain, smtplib.SMTP_SSL):
+    """The same with TLS from the first byte on."""
 
 
-def _judged(code: int, reason: bytes | str) -> TemporaryDeliveryError | PermanentDeliveryError:
-    """Read an SMTP reply (RFC 5321 §4.2.1): 4yz may be tried again, 5yz not, except for a login that somebody will correct."""
-    text = f"SMTP {code}: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}"
-    if code in _LOGIN or not 500 <= code < 600:
-        return TemporaryDeliveryError(text)
-    return PermanentDeliveryError(text)
+def _offer(session: smtplib.SMTP, letter: EmailMessage) -> str:
+    try:
+        refused = session.send_message(letter)
+    except smtplib.SMTPResponseException as error:
+        raise _judged([(error.smtp_code, error.smtp_error)]) from error
+    except smtplib.SMTPRecipientsRefused as error:
+        raise _judged(list(error.recipients.values())) from error
+    except smtplib.SMTPNotSupportedError as error:
+        raise PermanentDeliveryError(f"the server cannot take this mail: {error}") from error
+    except (ValueError, MessageError) as error:
+        raise PermanentDeliveryError(f"cannot be written as a mail: {type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise TemporaryDeliveryError(f"{type(error).__name__}: {error}") from error
+    return "accepted" + "".join(f", but for {name} {_reply(*reply)}" for name, reply in sorted(refused.items()))
 
 
-_LOGIN = {530, 534, 535, 538}
-"""Authentication refused: the password can be corrected, and what waits meanwhile must not be lost."""
+def _judged(replies: list[tuple[int, bytes | str]]) -> TemporaryDeliveryError | PermanentDeliveryError:
+    """Read what a mail was refused with (RFC 5321 §4.2.1): 4yz may be tried again, 5yz not.
+
+    Of several recipients the most hopeful reply counts. A missing login (530, RFC 4954 §6) is the configuration's fault, not the mail's.
+    """
+    for code, reason in replies:
+        if not 500 <= code < 600 or code == _LOGIN_REQUIRED:
+            return TemporaryDeliveryError(_reply(code, reason))
+    return PermanentDeliveryError(_reply(*replies[0]))
+
+
+_LOGIN_REQUIRED: Final = 530
+
+
+def _reply(code: int, reason: bytes | str) -> str:
+    text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+    return f"SMTP {code}: {' '.join(text.split())}"
 
 
 def _read_password(file: Path | None) -> str:
+    """Read a password; for each session anew, so that a corrected one works without a restart."""
     if file is None:
         return ""
     try:
-        password = file.read_text(encoding="utf-8").strip("\n")
-    except OSError as error:
-        raise PasswordFileError(f"{file}: cannot be read: {error.strerror or error}") from error
+        password = file.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PasswordFileError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or 'is not text'}") from error
     if not password:
         raise PasswordFileError(f"{file}: is empty")
     return password

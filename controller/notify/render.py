@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -19,14 +20,23 @@ _WORDS = {
 
 
 def subject(report: IncidentReport) -> str:
-    """Return the subject: the same text for all of an incident's mails after the first word, and never a line break."""
+    """Return the subject: what changed, and then for all mails about one entity the same text.
+
+    Clients that thread by subject strip "Re:" and what stands in brackets before it (RFC 5256 §2.1); the others go by References.
+    """
     prefix = "" if report.number == 1 else "Re: "
-    return " ".join(f"{prefix}[{report.cluster}] {report.entity} ({report.id})".split())
+    return _one_line(f"{prefix}[{_WORDS[report.change]}] [{report.cluster}] {report.entity} ({report.id})")
+
+
+def _one_line(text: str) -> str:
+    """Return a text that is safe in a header: printable and without line breaks."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def thread_id(report: IncidentReport, domain: str, number: int | None = None) -> str:
     """Return the Message-ID of a change's mail; the same for a repeated delivery, so that a mailbox shows it once."""
-    return f"<{report.id}.{report.number if number is None else number}@{domain}>"
+    identity = re.sub(r"[^A-Za-z0-9_-]", "-", report.id)
+    return f"<{identity}.{report.number if number is None else number}@{domain}>"
 
 
 def mail(report: IncidentReport, sender: str, to: tuple[str, ...], first: int, at: int) -> EmailMessage:
@@ -42,7 +52,7 @@ def mail(report: IncidentReport, sender: str, to: tuple[str, ...], first: int, a
         message["In-Reply-To"] = thread_id(report, domain, first)
         message["References"] = thread_id(report, domain, first)
     message["Auto-Submitted"] = "auto-generated"
-    message["X-Faultline-Incident"] = report.id
+    message["X-Faultline-Incident"] = _one_line(report.id)
     message["X-Faultline-Change"] = report.change.value
     message.set_content(text(report))
     message.add_alternative(html(report), subtype="html")
@@ -66,11 +76,18 @@ def _facts(report: IncidentReport) -> list[tuple[str, str]]:
         ("Entity", report.entity),
         ("Nodes", ", ".join(report.nodes)),
         ("Storages", ", ".join(report.storages)),
+        ("Guests", _guests(report)),
+        ("Took along", ", ".join(report.related)),
         ("Confidence", f"{report.confidence:.2f}"),
         ("HA", ha),
         ("Incident", report.id),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _guests(report: IncidentReport) -> str:
+    told = (("frozen", report.guests.frozen), ("at risk", report.guests.at_risk))
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in told if names)
 
 
 def text(report: IncidentReport) -> str:

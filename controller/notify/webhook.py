@@ -1,12 +1,16 @@
-"""Webhooks by the Standard Webhooks specification 1.0.0: signed, with a stable id, so that a receiver can verify and deduplicate."""
+"""Webhooks by the Standard Webhooks specification 1.0.0: signed, with a stable id, so that a receiver can verify and deduplicate.
+
+The id and the time of each attempt are in what is signed: ``<id>.<seconds>.<body>``. Names of notifiers have no full stop, so
+neither has an id, and the three parts cannot be cut in another place.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
-import ssl
-from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
@@ -17,12 +21,13 @@ import httpx
 
 from controller.errors import PermanentError
 from controller.notify.base import Message, PermanentDeliveryError, TemporaryDeliveryError
+from controller.notify.trust import client_context
 
 _GONE: Final = 410
-_AGAIN: Final = {408, 425, 429}
-"""Client errors that are about time, not about the message (RFC 9110, RFC 8470, RFC 6585)."""
 _LONGEST_WAIT: Final = 3600.0
 """Seconds of Retry-After that are respected at most."""
+_READ: Final = 16 * 1024
+"""An answer of at most these bytes is read, so that its connection can serve the next message; any other ends the connection."""
 
 
 class SecretError(PermanentError):
@@ -54,17 +59,21 @@ def signature(key: bytes, identity: str, timestamp: int, body: bytes) -> str:
 
 
 class WebhookNotifier:
-    """Posts reports to one URL. ``secrets`` sign each message, all of them during a rotation."""
+    """Posts reports to one URL. ``secrets`` sign each message, all of them during a rotation; ``timeout`` seconds for all of it.
+
+    :raises TrustFileError: when the certificate authority's file is not there.
+    """
 
     def __init__(self, url: str, secrets: list[bytes], timeout: float, ca_file: Path | None, version: str) -> None:
         self._url = url
         self._secrets = secrets
         self._timeout = timeout
-        verify: ssl.SSLContext = ssl.create_default_context()
-        if ca_file:
-            verify.load_verify_locations(cafile=str(ca_file))
         self._client = httpx.AsyncClient(
-            verify=verify, timeout=timeout, follow_redirects=False, trust_env=False, headers={"User-Agent": f"faultline/{version}"}
+            verify=client_context(ca_file),
+            timeout=timeout,
+            follow_redirects=False,
+            trust_env=False,
+            headers={"User-Agent": f"faultline/{version}"},
         )
 
     async def close(self) -> None:
@@ -78,32 +87,47 @@ class WebhookNotifier:
         if self._secrets:
             headers["webhook-signature"] = " ".join(signature(key, message.key, seconds, body) for key in self._secrets)
         try:
-            answer = await self._client.post(self._url, content=body, headers=headers)
-        except httpx.TimeoutException:
+            # httpx's own timeout is for each read: a receiver that drips would never reach it.
+            async with asyncio.timeout(self._timeout):
+                answer = await self._post(body, headers)
+        except (TimeoutError, httpx.TimeoutException):
             raise TemporaryDeliveryError(f"no answer within {self._timeout:g} s") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TemporaryDeliveryError(f"{type(error).__name__}: {error}") from error
-        return _judge(answer, lambda: message.at / 1_000_000)
+        return _judge(answer, message.at / 1_000_000)
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        async with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
+            if _is_short(answer):
+                with suppress(httpx.HTTPError):  # the status was said; what is wrong with the text behind it does not matter
+                    async for _ in answer.aiter_raw():
+                        pass
+        return answer
 
 
-def _judge(answer: httpx.Response, now: Callable[[], float]) -> str:
+def _is_short(answer: httpx.Response) -> bool:
+    length = answer.headers.get("Content-Length", "0" if answer.status_code == httpx.codes.NO_CONTENT else "")
+    return length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= _READ
+
+
+def _judge(answer: httpx.Response, now: float) -> str:
     text = f"HTTP {answer.status_code}"
     if answer.is_success:
         return text
     if answer.status_code == _GONE:
         raise PermanentDeliveryError(f"{text}: the receiver is gone for good; remove it from the configuration")
     # Anything else may be repaired over there: an administrator who mistyped a path must not lose the notices of the night.
-    raise TemporaryDeliveryError(text, _retry_after(answer.headers.get("Retry-After", ""), now()))
+    raise TemporaryDeliveryError(text, _retry_after(answer.headers.get("Retry-After", ""), now))
 
 
 def _retry_after(value: str, now: float) -> float | None:
-    """Read Retry-After (RFC 9110 §10.2.3): seconds or a date."""
+    """Read Retry-After (RFC 9110 §10.2.3): seconds or a date. ``now`` in Unix seconds; what is neither counts as not said."""
     value = value.strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return min(float(value[:9]), _LONGEST_WAIT)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return min(max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds()), _LONGEST_WAIT)

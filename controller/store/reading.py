@@ -115,13 +115,19 @@ def incident(connection: sqlite3.Connection, identity: str) -> IncidentReport | 
     return IncidentReport.model_validate_json(rows[0][0]) if len(rows) == 1 else None
 
 
+def changes(connection: sqlite3.Connection, identity: str) -> list[IncidentReport]:
+    """Return what was told of one incident, change by change, each as it stood then."""
+    rows = connection.execute("SELECT report FROM incident_changes WHERE incident = ? ORDER BY number", (identity,))
+    return [IncidentReport.model_validate_json(report) for (report,) in rows]
+
+
 def pending(connection: sqlite3.Connection, performer: str, limit: int) -> list[PendingRow]:
     """Return what a performer has still to tell: of each incident only the oldest change, due first."""
+    # Beside min() SQLite takes the other columns from the row that has the minimum (https://sqlite.org/quirks.html, §6).
     rows = connection.execute(
-        "SELECT id, performer, incident, number, payload, key, created_at, attempts, next_at FROM outbox AS one"
-        " WHERE state = 'pending' AND performer = ? AND NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.state = 'pending'"
-        " AND earlier.performer = one.performer AND earlier.incident = one.incident AND earlier.number < one.number)"
-        " ORDER BY next_at, id LIMIT ?",
+        "SELECT id, performer, incident, one.number, payload, key, created_at, attempts, one.next_at"
+        " FROM (SELECT id, next_at, min(number) FROM outbox WHERE state = 'pending' AND performer = ?"
+        " GROUP BY incident ORDER BY next_at, id LIMIT ?) JOIN outbox AS one USING (id) ORDER BY one.next_at, id",
         (performer, limit),
     )
     return [PendingRow(*row) for row in rows]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import dataclass
+from typing import Final
 
-_STEP = 2000
+from controller.store.database import roll_back
+
+STEP: Final = 2000
 """Most rows dropped in one transaction: a step must not hold up the engine."""
 
 
@@ -19,38 +21,40 @@ class Retention:
 
 
 def prune(connection: sqlite3.Connection, retention: Retention, now: int) -> int:
-    """Drop one step of what is too old or too much; return how many rows went. Raises :class:`sqlite3.Error`.
+    """Drop one step of what is too old or too much; return how many rows of the log went. Raises :class:`sqlite3.Error`.
 
-    Rows that a sink has not read stay, unless the bound in rows is exceeded: then they go, and a ``gap`` row says which.
+    Rows that a sink has not read stay, unless the bound in rows is exceeded: then they go. The sink finds the hole in the
+    cursors, which are otherwise without any, and tells it as a gap. A row that told it here would push out one more each time.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
         dropped = _prune_log(connection, retention, now)
         old = now - retention.age
         connection.execute(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state <> 'pending' AND created_at < ? LIMIT ?)", (old, _STEP)
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state <> 'pending' AND created_at < ? LIMIT ?)", (old, STEP)
         )
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        roll_back(connection)
         raise
     return dropped
 
 
 def _prune_log(connection: sqlite3.Connection, retention: Retention, now: int) -> int:
-    first, last, count = connection.execute("SELECT ifnull(min(cursor), 0), ifnull(max(cursor), 0), count(*) FROM log").fetchone()
-    if not count:
+    first, last = connection.execute("SELECT (SELECT min(cursor) FROM log), (SELECT max(cursor) FROM log)").fetchone()
+    if first is None:
         return 0
-    row = connection.execute("SELECT min(cursor) FROM log WHERE at >= ?", (now - retention.age,)).fetchone()
-    by_age = (row[0] if row[0] is not None else last + 1) - 1
     unread = connection.execute("SELECT min(cursor) FROM sinks").fetchone()[0]
-    limit = by_age if unread is None else min(by_age, unread)
-    forced = last - retention.rows
-    target = min(max(limit, forced), first + _STEP - 1)
-    if target < first:
-        return 0
-    if unread is not None and target > unread:
-        facts = {"first_cursor": max(first, unread + 1), "last_cursor": target, "reason": "more unread rows than the store may keep"}
-        connection.execute("INSERT INTO log (type, node, kind, at, data) VALUES ('gap', '', 'retention', ?, ?)", (now, json.dumps(facts)))
-    return connection.execute("DELETE FROM log WHERE cursor <= ?", (target,)).rowcount
+    old = _last_old(connection, first, now - retention.age)
+    target = min(max(old if unread is None else min(old, unread), last - retention.rows), first + STEP - 1)
+    return connection.execute("DELETE FROM log WHERE cursor <= ?", (target,)).rowcount if target >= first else 0
+
+
+def _last_old(connection: sqlite3.Connection, first: int, before: int) -> int:
+    """Return the last cursor of the oldest rows, at most one step of them, that were all stored before a time.
+
+    By when they were stored, not by when they were observed: one node with a wrong clock must neither shorten nor stop it.
+    """
+    oldest = "SELECT cursor, stored_at FROM log ORDER BY cursor LIMIT ?"
+    young = connection.execute(f"SELECT min(cursor) FROM ({oldest}) WHERE stored_at >= ?", (STEP, before)).fetchone()[0]  # noqa: S608 - constant
+    return first + STEP - 1 if young is None else int(young) - 1

@@ -11,12 +11,21 @@ from typing import Self, TypeVar
 
 from controller.store import reading
 from controller.store.database import open_database, translated
+from controller.store.errors import StoreUnusableError
 from controller.store.reading import LogRow, PendingRow
 from controller.store.retention import Retention, prune
 from controller.store.transaction import Transaction
 from controller.store.writing import write
 
 T = TypeVar("T")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as error:
+        raise StoreUnusableError(f"{path}: its directory cannot be made: {error.strerror or error}") from error
+    return open_database(path)
 
 
 class Store:
@@ -37,8 +46,11 @@ class Store:
         :raises StoreUnusableError: when the file is no database of this version.
         """
         thread = ThreadPoolExecutor(1, "store")
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        connection = await asyncio.get_running_loop().run_in_executor(thread, open_database, path)
+        try:
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _open, path)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
         return cls(path, connection, thread)
 
     async def close(self) -> None:
@@ -53,9 +65,14 @@ class Store:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, translate)
 
-    async def commit(self, transaction: Transaction) -> None:
-        """Write a transaction durably, all or nothing."""
-        await self._run(lambda: write(self._connection, transaction))
+    async def commit(self, transaction: Transaction) -> int:
+        """Write a transaction durably, all or nothing; return the log's newest cursor."""
+
+        def work() -> int:
+            write(self._connection, transaction)
+            return reading.last_cursor(self._connection)
+
+        return await self._run(work)
 
     async def acked(self, node: str, stream: str) -> int:
         """Return the sequence up to which a stream is durable, 0 for an unknown one."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controller.core.report import IncidentReport
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """An event: ``at`` is when it was observed (UTC µs), ``data`` its envelope's bytes as they came."""
+class EventRow(NamedTuple):
+    """An event: ``at`` is when it was observed (UTC µs), ``data`` its envelope's bytes as they came.
+
+    A tuple, for there are thousands in a transaction.
+    """
 
     node: str
     kind: str

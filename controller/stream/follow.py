@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -33,21 +34,25 @@ class Sink(Protocol):
         """
 
 
-async def follow(sink: Sink, store: Store, wait: Callable[[], Awaitable[None]]) -> None:
-    """Feed a sink until cancelled. A sink that never ran begins at now."""
-    cursor, said = await _begin(sink, store), False
+async def follow(sink: Sink, store: Store, wait: Callable[[], Awaitable[None]], pause: float = _PAUSE) -> None:
+    """Feed a sink until cancelled; ``wait`` returns when more was stored. A sink that never ran begins at now."""
+    cursor = saved = await _begin(sink, store, pause)
+    said = False
     while True:
         try:
             rows = await store.log_after(cursor, _TAKE)
             if rows:
-                await sink.write(rows)
-                await store.save_sink_cursor(sink.name, rows[-1].cursor)
+                await sink.write(with_hole(cursor, rows))
                 cursor = rows[-1].cursor
+            if cursor != saved:
+                # Apart from the write: what was written is not written again because its cursor cannot be stored now.
+                await store.save_sink_cursor(sink.name, cursor)
+                saved = cursor
         except TemporaryError as error:
             if not said:
                 log.warning("stream stands still until it can write again", sink=sink.name, reason=str(error))
                 said = True
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause)
             continue
         if said:
             log.info("stream goes on", sink=sink.name)
@@ -60,7 +65,7 @@ async def follow(sink: Sink, store: Store, wait: Callable[[], Awaitable[None]]) 
                 pass
 
 
-async def _begin(sink: Sink, store: Store) -> int:
+async def _begin(sink: Sink, store: Store, pause: float) -> int:
     while True:
         try:
             cursor = await store.sink_cursor(sink.name)
@@ -68,6 +73,18 @@ async def _begin(sink: Sink, store: Store) -> int:
                 cursor = await store.last_cursor()
                 await store.save_sink_cursor(sink.name, cursor)
         except TemporaryError:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause)
         else:
             return cursor
+
+
+def with_hole(cursor: int, rows: list[LogRow]) -> list[LogRow]:
+    """Return rows read behind a cursor, with a ``gap`` before them when retention took what this reader had still to read.
+
+    The log's cursors have no holes of their own, so a missing one was there and is gone.
+    """
+    first, last = cursor + 1, rows[0].cursor - 1
+    if first > last:
+        return rows
+    facts = {"first_cursor": first, "last_cursor": last, "reason": "more unread rows than the store may keep"}
+    return [LogRow(last, "gap", "", "retention", rows[0].at, json.dumps(facts).encode()), *rows]

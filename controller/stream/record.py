@@ -16,7 +16,7 @@ from events.topics import event_topic, incident_topic
 def record(row: LogRow, cluster: str) -> dict[str, Any]:
     """Return a row's object. All have ``type`` and ``cursor``; cursors only grow, so a jump back is a repeat."""
     if row.type == "event":
-        return _event(row)
+        return _event(row, cluster)
     if row.type == "incident":
         return {**json.loads(row.data), "cursor": row.cursor}
     if row.type == "gap":
@@ -24,11 +24,11 @@ def record(row: LogRow, cluster: str) -> dict[str, Any]:
     return _unreadable(row, cluster, row.kind)
 
 
-def _event(row: LogRow) -> dict[str, Any]:
+def _event(row: LogRow, cluster: str) -> dict[str, Any]:
     try:
         envelope = decode(row.data)
     except CodecError as error:
-        return _unreadable(row, "", str(error))
+        return _unreadable(row, cluster, str(error))
     event = envelope.event
     body = event.model_dump(mode="json") if isinstance(event, Event) else {"kind": event.kind, **event.body}
     return {

@@ -6,7 +6,9 @@ shows that something is missing, and the JSONL file or ``faultline events --sinc
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -25,6 +27,12 @@ HIGH_WATER: Final = 50_000
 """Messages kept for a slow subscriber, about 50 MB, before ZeroMQ drops for it alone."""
 
 
+_TURN: Final = 50
+"""Records sent before the event loop gets its turn: a backlog must not delay acknowledgements to agents."""
+_SUBSCRIPTION: Final = 4096
+"""Longest message that a subscriber may send, bytes: it only ever sends topics."""
+
+
 class BindError(PermanentError):
     """The endpoint cannot be bound."""
 
@@ -36,8 +44,11 @@ class XpubSink:
 
     def __init__(self, bind: str, keys: tuple[bytes, bytes], cluster: str) -> None:
         self._cluster = cluster
-        self._socket = socket = zmq.asyncio.Context.instance().socket(zmq.XPUB)
+        # A plain socket: XPUB never waits to send. Of the asyncio context, since its authenticator answers for that one.
+        self._socket: zmq.Socket[bytes] = zmq.Socket(zmq.asyncio.Context.instance(), zmq.XPUB)
+        socket = self._socket
         socket.linger = 0
+        socket.maxmsgsize = _SUBSCRIPTION
         socket.sndhwm = HIGH_WATER
         socket.curve_server = True
         socket.curve_publickey, socket.curve_secretkey = keys
@@ -52,8 +63,17 @@ class XpubSink:
 
     async def write(self, rows: Sequence[LogRow]) -> None:
         """Publish rows. See :class:`controller.stream.follow.Sink`."""
-        for row in rows:
-            await self._socket.send_multipart([topic(row), line(row, self._cluster)[:-1]])
+        self._forget_subscriptions()
+        for number, row in enumerate(rows, 1):
+            self._socket.send_multipart([topic(row), line(row, self._cluster)[:-1]])
+            if not number % _TURN:
+                await asyncio.sleep(0)
+
+    def _forget_subscriptions(self) -> None:
+        """Take what XPUB tells of subscriptions: unread it would pile up for as long as we run."""
+        with suppress(zmq.Again):
+            while True:
+                self._socket.recv(zmq.NOBLOCK)
 
     def close(self) -> None:
         """Stop publishing."""

@@ -9,6 +9,8 @@ CREATE TABLE streams (
 ) WITHOUT ROWID;
 
 -- Everything that happened, in the order in which it was stored. Streams follow it by its cursor.
+-- Cursors have no holes: a reader that finds one knows that retention took what stood there.
+-- at: when it was observed, by its observer's clock; stored_at: when it was stored, by ours.
 -- data: of an event its envelope's bytes, unchanged; of an incident its report and of a gap its facts as JSON; of a reject its raw bytes.
 CREATE TABLE log (
     cursor INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -16,6 +18,7 @@ CREATE TABLE log (
     node TEXT NOT NULL,
     kind TEXT NOT NULL,
     at INTEGER NOT NULL,
+    stored_at INTEGER NOT NULL,
     data BLOB NOT NULL
 );
 
@@ -74,7 +77,9 @@ CREATE TABLE outbox (
     sent_at INTEGER,
     response TEXT
 );
-CREATE INDEX outbox_pending ON outbox (performer, next_at) WHERE state = 'pending';
+-- The first finds the next change of each incident without a look at the rows, which are kilobytes each; the second what is old.
+CREATE INDEX outbox_pending ON outbox (performer, incident, number, next_at, state) WHERE state = 'pending';
+CREATE INDEX outbox_told ON outbox (created_at) WHERE state <> 'pending';
 
 CREATE TABLE sinks (
     name TEXT PRIMARY KEY,

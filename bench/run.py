@@ -1,0 +1,69 @@
+"""Everything that is measured, side by side in one run, and printed as one table with the limits that we set ourselves.
+
+A figure that misses its limit says so and is no failure: machines differ, and other work on this one shows. What is compared
+alternates within the run, so ratios bear that better than rates.
+
+    python -m bench.run [--quick] [--format table|json] [--only GROUP ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bench import classifying, flow, footprint, latency
+from bench.figures import Figure, print_json, print_table
+from bench.running import BenchError
+
+_FULL: Final[dict[str, Callable[[Path], list[Figure]]]] = {
+    flow.GROUP: lambda place: flow.measure(place, 50_000, 7),
+    classifying.GROUP: lambda place: classifying.measure(place, 200_000, 5),
+    footprint.GROUP: lambda place: footprint.measure(place, 60_000, 20),
+    latency.GROUP: lambda place: latency.measure(place, 4, 25),
+}
+_QUICK: Final[dict[str, Callable[[Path], list[Figure]]]] = {
+    flow.GROUP: lambda place: flow.measure(place, 20_000, 2),
+    classifying.GROUP: lambda place: classifying.measure(place, 30_000, 2),
+    footprint.GROUP: lambda place: footprint.measure(place, 5_000, 5),
+    latency.GROUP: lambda place: latency.measure(place, 2, 2),
+}
+_HEADINGS: Final = {one.GROUP: one.HEADING for one in (flow, classifying, footprint, latency)}
+
+
+def main() -> int:
+    """Measure and print; return 0 unless something broke."""
+    parser = argparse.ArgumentParser(prog="bench.run", description="Measures Faultline on this machine.")
+    parser.add_argument("--quick", action="store_true", help="under a minute, with few repetitions: to see that it runs")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--only", nargs="+", choices=list(_FULL), default=list(_FULL), metavar="GROUP", help=", ".join(_FULL))
+    chosen = parser.parse_args()
+    measures = _QUICK if chosen.quick else _FULL
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="faultline-bench-") as directory:
+        for group in measures:
+            if group in chosen.only:
+                print(f"bench: {_HEADINGS[group]}", file=sys.stderr)
+                try:
+                    figures += measures[group](Path(directory) / group)
+                except BenchError as error:
+                    print(f"bench: {error}", file=sys.stderr)
+                    return 1
+    if chosen.format == "json":
+        print_json(figures, _machine())
+    else:
+        print_table(figures, _HEADINGS)
+    return 0
+
+
+def _machine() -> dict[str, object]:
+    return {"python": platform.python_version(), "kernel": platform.release(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
