@@ -31,7 +31,7 @@ from controller.notify.email import EmailNotifier, Server
 from controller.notify.webhook import WebhookNotifier, read_secret
 from controller.store.retention import Retention
 from controller.store.store import Store
-from controller.stream.follow import Sink, follow
+from controller.stream.follow import follow
 from controller.stream.jsonl import JsonlSink
 from controller.stream.xpub import DOMAIN as STREAM
 from controller.stream.xpub import XpubSink
@@ -95,6 +95,12 @@ class Controller:
             ingest = Ingest(config.ingest.bind, keys, engine.accept, store.acked, engine.heard)
             sinks = list(self._sinks(keys))
             await store.keep_sinks({sink.name for sink in sinks})
+            await store.keep_performers(set(notifiers))
+            for sink in sinks:
+                stack.callback(sink.close)
+            for notifier in notifiers.values():
+                if isinstance(notifier, WebhookNotifier):
+                    stack.push_async_callback(notifier.close)
             loop.add_signal_handler(signal.SIGHUP, access.reload)
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(engine.run(), name="engine"), tasks.create_task(ingest.run(), name="ingest")]
@@ -141,7 +147,7 @@ class Controller:
         give_up_after = dict(self._named())[name].give_up_after
         return Drain(name, notifier, store, give_up_after, self._clock, engine.stored, Random())  # noqa: S311 - spreads retries
 
-    def _sinks(self, keys: tuple[bytes, bytes]) -> Iterator[Sink]:
+    def _sinks(self, keys: tuple[bytes, bytes]) -> Iterator[JsonlSink | XpubSink]:
         config = self._config
         if config.jsonl:
             yield JsonlSink(config.jsonl.path, config.jsonl.max_bytes, config.jsonl.keep, config.cluster)

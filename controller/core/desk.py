@@ -10,6 +10,9 @@ from controller.core.report import Change
 from controller.core.state import Cell, CoreState, Incident
 from controller.core.timings import Timings
 
+_MOST_MOMENTS = 100
+"""Most entries of an incident's history: what flaps for weeks must not grow its reports for weeks."""
+
 
 class Desk:
     """State and time of one look, and the few changes that incidents go through."""
@@ -45,6 +48,8 @@ class Desk:
     def note(self, incident: Incident, change: str, text: str) -> None:
         """Add to an incident's history without telling anybody."""
         incident.timeline.append((self.now, change, text))
+        if len(incident.timeline) > _MOST_MOMENTS:
+            del incident.timeline[_MOST_MOMENTS // 4]  # how it began and what happened lately stay
         self.state.touch("incidents", incident.id)
 
     def tell(self, incident: Incident, change: Change, text: str) -> None:

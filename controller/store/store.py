@@ -105,6 +105,15 @@ class Store:
             if name not in names:
                 await self._execute("DELETE FROM sinks WHERE name = ?", (name,))
 
+    async def keep_performers(self, names: set[str]) -> None:
+        """Give up what waits for notifiers that are no longer configured: told months later it would only mislead."""
+        waiting = "SELECT DISTINCT performer FROM outbox WHERE state = 'pending'"
+        known = [row[0] for row in await self._run(lambda: self._connection.execute(waiting).fetchall())]
+        for name in known:
+            if name not in names:
+                gone = "UPDATE outbox SET state = 'dead', last_error = 'no longer configured' WHERE state = 'pending' AND performer = ?"
+                await self._execute(gone, (name,))
+
     async def pending(self, performer: str, limit: int) -> list[PendingRow]:
         """Return what a performer has still to tell: of each incident only the oldest change."""
         return await self._run(lambda: reading.pending(self._connection, performer, limit))

@@ -171,6 +171,21 @@ def test_after_a_restart_known_agents_are_awaited() -> None:
     assert [(report.cause, report.nodes) for report in late] == [("nfs-server-down", ("a", "b"))]
 
 
+def test_history_of_a_flapping_incident_stays_bounded() -> None:
+    """What flaps for ever does not grow its reports for ever; how it began stays."""
+    timeline = Timeline("c", ["a"])
+    told: list[IncidentReport] = []
+    for number in range(200):
+        told += timeline.feed(envelope("a", down(), number * 30, 2 * number + 1))
+        told += timeline.feed(envelope("a", up(), number * 30 + 10, 2 * number + 2))
+    told += timeline.advance(T0 + 10_000 * SECOND)
+
+    assert len({report.id for report in told}) == 1
+    assert len(told) > 300
+    assert len(told[-1].timeline) == 100
+    assert (told[-1].timeline[0].change, told[-1].timeline[-1].change) == ("opened", "resolved")
+
+
 def test_same_input_same_incidents() -> None:
     """Two cores given the same inputs tell the same, ids included: nothing depends on chance or on a clock."""
     runs = [play(Timeline("c", ["a", "b"]), envelope("a", down(), 0), envelope("b", down(), 2)) for _ in range(2)]

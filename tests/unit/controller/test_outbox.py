@@ -351,6 +351,17 @@ async def test_row_of_another_version_is_a_dead_letter(store: Store, clock: Cloc
     assert ids(receiver) == expected(changes[1:])
 
 
+async def test_notices_for_a_removed_notifier_are_given_up(store: Store, clock: Clock) -> None:
+    """What waits for a notifier that is no longer configured ends as a dead letter; the others' notices stay."""
+    changes = one_incident()[:2]
+    await put(store, changes, clock)
+
+    await store.keep_performers({NAME})
+    assert [row[2] for row in rows(store)] == ["pending", "pending"]
+    await store.keep_performers({"email:oncall"})
+    assert asked(store, "SELECT state, last_error FROM outbox") == [("dead", "no longer configured")] * 2
+
+
 async def test_the_same_trouble_is_logged_once(store: Store, clock: Clock) -> None:
     """A receiver that fails the same way for hours makes one line when it begins and one when it is over."""
     await put(store, one_incident()[:1], clock)
