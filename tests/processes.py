@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -11,8 +12,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq.auth
@@ -113,13 +116,17 @@ class Site:
                 ]
         return facts
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, **environment: str) -> None:
         """Start an agent or the controller."""
         program = "controller" if name == "controller" else "agent"
         self.began[name] = len(self.log(name))
         with (self.place / f"{name}.log").open("ab") as out:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", program, "run", "--config", self.place / f"{name}.toml"], cwd=ROOT, stdout=out, stderr=out
+                [sys.executable, "-m", program, "run", "--config", self.place / f"{name}.toml"],
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+                env=os.environ | environment,
             )
 
     def kill(self, name: str) -> None:
@@ -139,30 +146,22 @@ class Site:
 
     def stored(self) -> list[Envelope]:
         """Return all events that the controller has, in the order in which it stored them."""
-        try:
-            with sqlite3.connect(f"file:{self.place}/faultline.db?mode=ro", uri=True, timeout=5) as connection:
-                rows = connection.execute("SELECT data FROM log WHERE type = 'event' ORDER BY cursor").fetchall()
-        except sqlite3.OperationalError:
-            return []  # not made yet
-        connection.close()
-        return [decode(data) for (data,) in rows]
+        return [decode(data) for (data,) in self._query("SELECT data FROM log WHERE type = 'event' ORDER BY cursor")]
 
     def other_rows(self) -> Counter[str]:
         """Return how many rows of other types than events and incidents the controller has."""
-        with sqlite3.connect(f"file:{self.place}/faultline.db?mode=ro", uri=True, timeout=5) as connection:
-            rows = connection.execute("SELECT type FROM log WHERE type NOT IN ('event', 'incident')").fetchall()
-        connection.close()
-        return Counter(kind for (kind,) in rows)
+        return Counter(kind for (kind,) in self._query("SELECT type FROM log WHERE type NOT IN ('event', 'incident')"))
 
     def count(self) -> int:
         """Return how many events of the journals the controller has."""
+        return sum(row[0] for row in self._query("SELECT count(*) FROM log WHERE type = 'event' AND kind NOT LIKE 'agent.%'"))
+
+    def _query(self, sql: str) -> list[Any]:
         try:
-            with sqlite3.connect(f"file:{self.place}/faultline.db?mode=ro", uri=True, timeout=5) as connection:
-                (count,) = connection.execute("SELECT count(*) FROM log WHERE type = 'event' AND kind NOT LIKE 'agent.%'").fetchone()
+            with closing(sqlite3.connect(f"file:{self.place}/faultline.db?mode=ro", uri=True, timeout=5)) as connection:
+                return connection.execute(sql).fetchall()
         except sqlite3.OperationalError:
-            return 0
-        connection.close()
-        return int(count)
+            return []  # not made yet
 
     def connected(self, node: str) -> bool:
         """Tell whether an agent has a session, by the log of the process that runs now."""

@@ -6,16 +6,10 @@ What must arrive is known: the classifier over the whole journal. So nothing is 
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -24,16 +18,14 @@ import pytest
 import zmq
 import zmq.auth
 
-from agent.classify.journald import JournalClassifier
-from agent.sources.journald import read_files
 from events.base import Source
-from events.codec import decode
 from events.envelope import Envelope, UnknownEvent
 from events.wire import MAX_FRAME, Heartbeat, Hello, Refused, pack, unpack
-from tests.journals import join, recorded, write
+from tests.processes import Fact, Site, fact
 
-ROOT = Path(__file__).resolve().parents[2]
 LONG = bool(os.environ.get("FAULTLINE_LONG"))
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """Return a site with two agents, of which nothing runs yet."""
