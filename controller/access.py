@@ -87,6 +87,10 @@ class AllowList:
         self._reading: asyncio.Future[None] | None = None
         self._apply(_read(directory, None))
 
+    def allows(self, name: str) -> bool:
+        """Say whether a peer of this name is allowed, as read last."""
+        return name in self.names.values()
+
     async def refresh(self) -> None:
         """Look whether the directory has changed; at most once a second, and not longer than two."""
         loop = asyncio.get_running_loop()

@@ -87,12 +87,13 @@ class Controller:
         async with AsyncExitStack() as stack:
             store = await Store.open(config.store.path)
             stack.push_async_callback(store.close)
-            access = self._access()
+            lists = self._lists()
+            access = Access(zmq.asyncio.Context.instance(), lists)
             access.start()
             stack.callback(access.stop)
             engine = Engine(store, config.cluster, config.incidents.timings(), self._wishes(), self._clock)
             await engine.load()
-            ingest = Ingest(config.ingest.bind, keys, engine.accept, store.acked, engine.heard)
+            ingest = Ingest(config.ingest.bind, keys, engine.accept, store.acked, engine.heard, lists[INGEST].allows)
             sinks = list(self._sinks(keys))
             await store.keep_sinks({sink.name for sink in sinks})
             await store.keep_performers(set(notifiers))
@@ -121,11 +122,11 @@ class Controller:
                     task.cancel()
         log.info("controller stopped")
 
-    def _access(self) -> Access:
+    def _lists(self) -> dict[str, AllowList]:
         lists = {INGEST: AllowList(self._config.ingest.agents_dir)}
         if self._config.xpub:
             lists[STREAM] = AllowList(self._config.xpub.subscribers_dir)
-        return Access(zmq.asyncio.Context.instance(), lists)
+        return lists
 
     def _named(self) -> Iterator[tuple[str, Webhook | Email]]:
         yield from ((f"webhook:{one.name}", one) for one in self._config.webhook)

@@ -84,7 +84,11 @@ Accept = Callable[[Delivery], Awaitable[int]]
 
 
 class Ingest:
-    """Listens for agents. ``accept`` makes a delivery durable; ``acked`` tells how far a stream is; ``heard`` notes a living node."""
+    """Listens for agents.
+
+    ``accept`` makes a delivery durable; ``acked`` tells how far a stream is; ``heard`` notes a living node; ``allowed`` says whether
+    a node may still speak: ZeroMQ asks only at the handshake, and a connection lasts for months.
+    """
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class Ingest:
         accept: Accept,
         acked: Callable[[str, str], Awaitable[int]],
         heard: Callable[[str], None],
+        allowed: Callable[[str], bool],
     ) -> None:
         self.endpoint = ""
         self.refused: Counter[str] = Counter()
@@ -103,6 +108,7 @@ class Ingest:
         self._accept = accept
         self._acked = acked
         self._heard = heard
+        self._allowed = allowed
         self._peers: dict[str, _Peer] = {}
         """Of each node its newest connection: an agent has one."""
         self._streams: dict[tuple[str, str], _Stream] = {}
@@ -137,8 +143,9 @@ class Ingest:
         frames = await self._socket.recv_multipart(copy=False)
         route, frame = frames[0].bytes, frames[-1]
         node = _user(frame)
-        if not node:
-            return  # its key was taken off the allow-list a moment ago
+        if not self._allowed(node):
+            await self._refuse(route, node, "its key was taken off the allow-list")
+            return
         if len(frames) != 2:
             await self._refuse(route, node, "message of several frames")
             return

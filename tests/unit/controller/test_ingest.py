@@ -124,12 +124,14 @@ async def ingest(tmp_path: Path, store: Store) -> AsyncIterator[Ingest]:
         zmq.auth.create_certificates(tmp_path, node)
     for node in ("pve1", "pve2"):
         shutil.copy(tmp_path / f"{node}.key", tmp_path / "agents")
-    access = Access(zmq.asyncio.Context.instance(), {DOMAIN: AllowList(tmp_path / "agents")})
+    allowed = AllowList(tmp_path / "agents")
+    access = Access(zmq.asyncio.Context.instance(), {DOMAIN: allowed})
     access.start()
     bind = f"ipc://{tmp_path}/ingest"
-    ingest = Ingest(bind, own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.heard.append)
+    ingest = Ingest(bind, own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.heard.append, allowed.allows)
     task = asyncio.create_task(ingest.run())
     await asyncio.wait_for(ingest.listening.wait(), 5)
+    ingest.reload = allowed.reload  # type: ignore[attr-defined]  # what SIGHUP does
     yield ingest
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -402,6 +404,20 @@ async def test_another_stream_of_a_node_begins_anew(connect: Connect, store: Sto
     assert await agent.greet() == Welcome(STREAM, 5)
 
 
+async def test_a_key_taken_off_the_list_ends_a_living_connection(connect: Connect, ingest: Ingest, store: Store, tmp_path: Path) -> None:
+    """After its key was removed and the lists were read anew, a connected agent is refused, events and all."""
+    agent = connect()
+    await agent.greet()
+    (tmp_path / "agents" / "pve1.key").unlink()
+    ingest.reload()  # type: ignore[attr-defined]
+    await until(lambda: not ingest._allowed("pve1"))
+
+    await agent.say(batch(1, 3))
+
+    assert await agent.hear() == Refused("its key was taken off the allow-list")
+    assert store.sequences() == []
+
+
 async def test_heartbeats_are_heard(connect: Connect, store: Store) -> None:
     """Everything that a node says shows that its agent lives."""
     agent = connect("pve2")
@@ -415,7 +431,7 @@ async def test_a_taken_endpoint_is_named(ingest: Ingest, tmp_path: Path, store: 
     """Two controllers cannot listen at one place: the second says where."""
     taken = zmq.asyncio.Context.instance().socket(zmq.ROUTER)
     port = taken.bind_to_random_port("tcp://127.0.0.1")
-    second = Ingest(f"tcp://127.0.0.1:{port}", own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.heard.append)
+    second = Ingest(f"tcp://127.0.0.1:{port}", own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.heard.append, bool)
     with pytest.raises(BindError, match=f"tcp://127.0.0.1:{port}"):
         await second.run()
     taken.close()
