@@ -88,12 +88,8 @@ demo: $(STAMP) ## three agents and a controller live through a real recording, i
 	@$(BIN)/python -m demo.run $(if $(HOLD),--hold)
 
 .PHONY: bench
-bench: $(STAMP) ## every measurement in bench/
-	@for program in bench/[!_]*.py; do
-	  name=$${program#bench/}
-	  echo "bench: $${name%.py}"
-	  $(BIN)/python -m "bench.$${name%.py}"
-	done
+bench: $(STAMP) ## measure throughput, classification, footprint and latency, beside a yardstick in the same run (4 minutes; BENCH=--quick)
+	@$(BIN)/python -m bench.run $(BENCH)
 
 .PHONY: clean
 clean: ## remove everything that was made here, the virtual environment too

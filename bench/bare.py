@@ -1,15 +1,20 @@
-"""The yardstick of the flow: the same messages through nothing but pyzmq and msgpack, from one process to another.
+"""The yardsticks of the flow: the same messages through nothing but pyzmq and msgpack, from one process to another.
 
-No CURVE, no validation, no disk, no order to keep and nobody to answer. Started by :mod:`bench.flow`:
+No validation, no disk, no order to keep and nobody to answer; plain, or encrypted with CURVE as the flow is. Started by
+:mod:`bench.flow`:
 
-    python -m bench.bare receive        prints its port, then of each round the monotonic time at which it had all
-    python -m bench.bare send PORT N    prints "ready", then for each line that it reads sends at least N messages, and when it began
+    python -m bench.bare receive KEYS        prints its port, then of each round the monotonic time at which it had all
+    python -m bench.bare send KEYS PORT N    prints how many messages a round has (at least N), then for each line that it reads
+                                             sends them, and prints when it began
+
+KEYS is ``plain``, or a CURVE key pair as ``PUBLIC,SECRET`` in Z85, which both sides use.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from typing import Final
 
 import msgpack
 import zmq
@@ -18,11 +23,24 @@ from bench.recorded_events import envelopes, repeated
 
 END = b""
 """Ends a round."""
+PLAIN: Final = "plain"
 
 
-def receive() -> None:
+def _secure(socket: zmq.Socket[bytes], keys: str, *, server: bool) -> None:
+    if keys == PLAIN:
+        return
+    public, secret = keys.encode().split(b",")
+    socket.curve_publickey, socket.curve_secretkey = public, secret
+    if server:
+        socket.curve_server = True
+    else:
+        socket.curve_serverkey = public
+
+
+def receive(keys: str) -> None:
     """Receive and unpack until killed."""
     with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        _secure(socket, keys, server=True)
         print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
         while True:
             while (data := socket.recv()) != END:
@@ -30,10 +48,11 @@ def receive() -> None:
             print(time.monotonic(), flush=True)
 
 
-def send(port: int, events: int) -> None:
+def send(keys: str, port: int, events: int) -> None:
     """Pack and send, one message an event, whenever told so."""
     messages = envelopes(repeated(events))
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        _secure(socket, keys, server=False)
         socket.connect(f"tcp://127.0.0.1:{port}")
         print(len(messages), flush=True)
         for _ in sys.stdin:
@@ -45,6 +64,6 @@ def send(port: int, events: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "receive":
-        receive()
+        receive(sys.argv[2])
     else:
-        send(int(sys.argv[2]), int(sys.argv[3]))
+        send(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 import psutil
+import zmq
 
+from bench.bare import PLAIN
 from bench.figures import Figure, middle, spread
 from bench.recorded_events import NODE
 from bench.running import ROOT, BenchError, Running
@@ -60,6 +62,7 @@ def measure(place: Path, events: int, rounds: int) -> list[Figure]:
     """Return rates and their ratio, medians of alternating rounds of at least ``events`` events; one more round warms up."""
     ours: list[float] = []
     bare: list[float] = []
+    encrypted: list[float] = []
     agent_cpu: list[float] = []
     controller_cpu: list[float] = []
     with ExitStack() as stack:
@@ -67,22 +70,21 @@ def measure(place: Path, events: int, rounds: int) -> list[Figure]:
         running.allow(NODE)
         controller = psutil.Process(running.controller().pid)
         agent = stack.enter_context(_child("bench.flow_agent", str(place), running.endpoint, str(events)))
-        receiver = stack.enter_context(_child("bench.bare", "receive"))
-        sender = stack.enter_context(_child("bench.bare", "send", str(int(receiver.answer()[0])), str(events)))
         made = int(agent.answer()[0])
-        if made != int(sender.answer()[0]):
-            raise BenchError("both loops should carry the same events")
+        plain = _bare(stack, PLAIN, made, events)
+        curve = _bare(stack, ",".join(key.decode() for key in zmq.curve_keypair()), made, events)
         for _ in range(rounds + 1):
-            began = sender.ask()[0]
-            bare.append(made / (receiver.answer()[0] - began))
+            bare.append(plain())
+            encrypted.append(curve())
             used = _cpu(controller)
             seconds, cpu = agent.ask()
             ours.append(made / seconds)
             agent_cpu.append(cpu / made * 1e6)
             controller_cpu.append((_cpu(controller) - used) / made * 1e6)
         recorded = [made / agent.ask("recorded")[0] for _ in range(rounds // 2 + 1)]
-    del ours[0], bare[0], agent_cpu[0], controller_cpu[0]
+    del ours[0], bare[0], encrypted[0], agent_cpu[0], controller_cpu[0]
     ratios = [one / other for one, other in zip(ours, bare, strict=True)]
+    same = [one / other for one, other in zip(ours, encrypted, strict=True)]
     return [
         Figure(GROUP, "ratio", middle(ratios), limit=LIMIT, note=spread(ratios)),
         Figure(
@@ -94,9 +96,25 @@ def measure(place: Path, events: int, rounds: int) -> list[Figure]:
         ),
         Figure(GROUP, "same, small appends", middle(recorded), "events/s", note=f"60 events an append, as recorded; {spread(recorded)}"),
         Figure(GROUP, "bare loop", middle(bare), "events/s", note=f"no CURVE, validation or disk; {spread(bare)}"),
+        Figure(GROUP, "ratio to a loop with CURVE", middle(same), note=f"the same encryption on both sides; {spread(same)}"),
+        Figure(GROUP, "bare loop with CURVE", middle(encrypted), "events/s", note=f"no validation or disk; {spread(encrypted)}"),
         Figure(GROUP, "agent's CPU", middle(agent_cpu), "µs/event", note="spool, uplink, CURVE; all threads"),
         Figure(GROUP, "controller's CPU", middle(controller_cpu), "µs/event", note="CURVE, ingest, core, store; all threads"),
     ]
+
+
+def _bare(stack: ExitStack, keys: str, made: int, events: int) -> Callable[[], float]:
+    """Start a bare loop; return what runs a round of it and returns its events a second."""
+    receiver = stack.enter_context(_child("bench.bare", "receive", keys))
+    sender = stack.enter_context(_child("bench.bare", "send", keys, str(int(receiver.answer()[0])), str(events)))
+    if made != int(sender.answer()[0]):
+        raise BenchError("all loops should carry the same events")
+
+    def round_() -> float:
+        began = sender.ask()[0]
+        return made / (receiver.answer()[0] - began)
+
+    return round_
 
 
 def _cpu(process: psutil.Process) -> float:

@@ -24,7 +24,7 @@ from agent.spool import Limits, Spool
 from agent.uplink import Identity, Peer, Uplink
 from bench.recorded_events import CLUSTER, NODE, Append, filled, later, repeated
 
-_LOOK = 0.001
+_LOOK = 0.005
 """Seconds between two looks at what is acknowledged."""
 
 
