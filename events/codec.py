@@ -7,14 +7,14 @@ the body is a map without ``kind``. What a newer minor version appends is kept. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any, Final
 
 import msgpack
 
 from events.base import Event
-from events.envelope import SCHEMA_MAJOR, SCHEMA_MINOR, Envelope, UnknownEvent
+from events.envelope import NOTHING, SCHEMA_MAJOR, SCHEMA_MINOR, Envelope, UnknownEvent
 from events.errors import CodecError, MajorVersionError, OversizeError
 from events.vocabulary import KINDS, build
 
@@ -37,7 +37,9 @@ def encode(envelope: Envelope) -> bytes:
     :raises OversizeError: when they would exceed :data:`MAX_BYTES`.
     """
     event = envelope.event
-    body = event.body if isinstance(event, UnknownEvent) else _dump(event) | envelope.extra
+    body = event.body if isinstance(event, UnknownEvent) else _dump(event)
+    if envelope.extra:
+        body = {**body, **envelope.extra}
     packed: bytes = msgpack.packb(
         (
             SCHEMA_MAJOR,
@@ -105,6 +107,29 @@ def from_wire(fields: Any) -> Envelope:
     if len(fields) < _FIELDS:
         raise CodecError(f"envelope has {len(fields)} elements, expected {_FIELDS}")
     _, minor, cluster, node, boot_id, stream, seq, observed_at, monotonic, kind, body = fields[:_FIELDS]
+    if not (
+        all(map(_is_name, (cluster, node, boot_id, stream, kind))) and all(map(_is_number, (minor, seq, observed_at, monotonic))) and seq
+    ):
+        _explain(fields)
+    if type(body) is not dict:
+        raise CodecError("envelope's body is not a map")
+    tail = tuple(fields[_FIELDS:])
+    _check((body, *tail), MAX_DEPTH)
+    event, extra = _event(kind, body, minor)
+    return Envelope(cluster, node, boot_id, stream, seq, observed_at, monotonic, event, minor, extra, tail)
+
+
+def _is_name(text: Any) -> bool:
+    return type(text) is str and 0 < len(text) <= MAX_NAME
+
+
+def _is_number(number: Any) -> bool:
+    return type(number) is int and 0 <= number < 2**63
+
+
+def _explain(fields: tuple[Any, ...]) -> None:
+    """Say which part of the header is wrong: apart from the check, which every envelope passes through."""
+    _, minor, cluster, node, boot_id, stream, seq, observed_at, monotonic, kind = fields[: _FIELDS - 1]
     for name, text in (("cluster", cluster), ("node", node), ("boot id", boot_id), ("stream", stream), ("kind", kind)):
         if type(text) is not str or not text:
             raise CodecError(f"envelope's {name} is not a text")
@@ -118,27 +143,21 @@ def from_wire(fields: Any) -> Envelope:
     ):
         if type(number) is not int or not least <= number < 2**63:
             raise CodecError(f"envelope's {name} is not a number of at least {least}")
-    if type(body) is not dict:
-        raise CodecError("envelope's body is not a map")
-    tail = tuple(fields[_FIELDS:])
-    _check((body, *tail), MAX_DEPTH)
-    event, extra = _event(kind, body, minor)
-    return Envelope(cluster, node, boot_id, stream, seq, observed_at, monotonic, event, minor, extra, tail)
 
 
-def _event(kind: str, body: dict[str, Any], minor: int) -> tuple[Event | UnknownEvent, dict[str, Any]]:
+def _event(kind: str, body: dict[str, Any], minor: int) -> tuple[Event | UnknownEvent, Mapping[str, Any]]:
     model = KINDS.get(kind)
     if model is None:
-        return UnknownEvent(kind, body), {}
+        return UnknownEvent(kind, body), NOTHING
     if minor <= SCHEMA_MINOR:
-        return build(kind, body), {}
+        return build(kind, body), NOTHING
     fields = model.model_fields
     known = {name: value for name, value in body.items() if name in fields}
     try:
         return build(kind, known), {name: value for name, value in body.items() if name not in fields}
     except CodecError:
         # A newer version may have widened a field's values: what we cannot judge we still keep.
-        return UnknownEvent(kind, body), {}
+        return UnknownEvent(kind, body), NOTHING
 
 
 def _check(items: Iterable[Any], left: int) -> None:

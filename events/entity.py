@@ -140,10 +140,10 @@ def entity(text: str) -> Entity:
 
 
 def _coerce(value: object) -> Entity:
-    if isinstance(value, Entity):
-        return value
     if isinstance(value, str):
         return entity(value)
+    if isinstance(value, Entity):
+        return value
     raise EntityError(f"an entity is a text kind/key, not {type(value).__name__}")
 
 

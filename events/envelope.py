@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from events.base import Event, State
 
@@ -39,8 +41,11 @@ class Identity:
         return f"{self.node}/{self.stream}/{self.seq}"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""No fields of a newer version, which is the usual case."""
+
+
+class Envelope(NamedTuple):
     """One event as it travels and is stored.
 
     Units: ``observed_at`` is UTC in microseconds since 1970, ``monotonic`` the observer's clock since its boot in
@@ -56,7 +61,7 @@ class Envelope:
     monotonic: int
     event: Event | UnknownEvent
     minor: int = SCHEMA_MINOR
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = NOTHING
     """Fields of the event that a newer minor version added; passed on unchanged."""
     tail: tuple[Any, ...] = ()
     """Elements of the envelope that a newer minor version added; passed on unchanged."""

@@ -169,7 +169,7 @@ class SpoolFile:
                 # What we cannot read any more would only have been rejected.
                 with suppress(CodecError):
                     head.last += 1
-                    self._insert(head, at, encode(replace(decode(data), stream=head.stream, seq=head.last)))
+                    self._insert(head, at, encode(decode(data)._replace(stream=head.stream, seq=head.last)))
             self._say(head, self._lost(reason))
 
     def tell(self, reason: str) -> None:
