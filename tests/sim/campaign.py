@@ -1,4 +1,4 @@
-"""Random sequences of faults with known truth: is the right thing named?
+"""Random sequences of faults with known truth, to see whether the right thing is named.
 
 Nodes, faults, durations, pauses and every report's delay are drawn from a seed; the same seed gives the same run.
 """
