@@ -114,7 +114,9 @@ def from_wire(fields: Any) -> Envelope:
     if type(body) is not dict:
         raise CodecError("envelope's body is not a map")
     tail = tuple(fields[_FIELDS:])
-    _check((body, *tail), MAX_DEPTH)
+    if tail or minor > SCHEMA_MINOR or kind not in KINDS:
+        # What is only passed on must be checked here; of our own kinds the model checks every field.
+        _check((body, *tail), MAX_DEPTH)
     event, extra = _event(kind, body, minor)
     return Envelope(cluster, node, boot_id, stream, seq, observed_at, monotonic, event, minor, extra, tail)
 
