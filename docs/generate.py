@@ -21,11 +21,11 @@ from docs.generate_configuration import configuration_markdown
 from docs.generate_incidents import causes_markdown, incident_schema_text, incidents_markdown
 from docs.notes import source_notes
 from events import base, iscsi, nfs
-from events.base import Event, Seen, Source, State
+from events.base import Event, Frozen, Seen, Source, State
 from events.codec import MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_NAME
 from events.entity import KEY_FORMS, MAX_ENTITY_LENGTH, Entity
 from events.envelope import SCHEMA_MAJOR, SCHEMA_MINOR
-from events.vocabulary import FAMILIES, KINDS, json_schema, kind_name, kinds_of
+from events.vocabulary import FAMILIES, KINDS, json_schema, kind_name, kinds_of, parts
 
 HERE = Path(__file__).resolve().parent
 
@@ -59,7 +59,7 @@ def type_text(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
         return f"list of {type_text(arguments[0])}"
     if origin is typing.Literal:
         return " \\| ".join(f"`{value.value if isinstance(value, Enum) else value}`" for value in arguments)
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
+    if isinstance(annotation, type) and (issubclass(annotation, Enum) or (issubclass(annotation, Frozen) and annotation is not Seen)):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
     words = {str: "text", int: "number", float: "seconds", bool: "yes/no", type(None): "nothing", Entity: "entity", Seen: "seen"}
     return words[annotation] + bound_text(metadata)
@@ -82,8 +82,8 @@ def default_text(field: FieldInfo) -> str:
     return f", default `{str(value).lower() if isinstance(value, bool) else getattr(value, 'value', value)}`"
 
 
-def field_text(model: type[Event], name: str, field: FieldInfo) -> str:
-    """Describe one field of a kind in one table line."""
+def field_text(model: type[Frozen], name: str, field: FieldInfo) -> str:
+    """Describe one field of a kind or value in one line."""
     owner = next(parent.__name__ for parent in model.__mro__ if name in vars(parent).get("__annotations__", {}))
     note = NOTES.get((owner, name), "")
     return f"`{name}` {type_text(field.annotation, field.metadata)}{default_text(field)}{': ' + note if note else ''}".removesuffix(".")
@@ -165,6 +165,12 @@ def enums() -> list[type[Enum]]:
     ] + [Source]
 
 
+def part_section(part: type[Frozen]) -> list[str]:
+    """Return a value's heading and its fields."""
+    fields = [f"- {field_text(part, name, field)}" for name, field in part.model_fields.items()]
+    return [f"### {part.__name__}", "", inspect.cleandoc(part.__doc__ or ""), "", *fields, ""]
+
+
 def events_markdown() -> str:
     """Return the text of docs/events.md."""
     lines = [INTRODUCTION, *entity_section(), *common_section(), f"## Kinds\n\n{len(KINDS)} kinds in {len(FAMILIES)} families.\n"]
@@ -173,6 +179,8 @@ def events_markdown() -> str:
     lines.append("## Values\n")
     for values in enums():
         lines += enum_section(values)
+    for part in parts():
+        lines += part_section(part)
     return "\n".join([*lines, *envelope_section()]).rstrip() + "\n"
 
 

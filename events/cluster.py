@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
-from events.base import BadEvent, Count, InfoEvent, Name, OkEvent, Text
+from events.base import BadEvent, Count, Frozen, InfoEvent, Name, OkEvent, Text
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 """SHA-1 of a file's bytes in hex, as Proxmox VE itself computes it."""
@@ -28,6 +28,24 @@ class PmxcfsServed(OkEvent):
     restarted: bool = False
 
 
+class PropertyChange(Frozen):
+    """A property of a storage that differs; of a secret only that it does."""
+
+    storage: Name
+    name: Name
+    before: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Nothing when it was not there."""
+    after: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Nothing when it is no longer there."""
+
+
+class Visibility(Frozen):
+    """A storage and the nodes for which it comes or goes."""
+
+    storage: Name
+    nodes: Annotated[tuple[Name, ...], Field(max_length=256)]
+
+
 class StorageConfigChanged(InfoEvent):
     """storage.cfg has other content than before; says which sections differ, never their secrets."""
 
@@ -37,6 +55,11 @@ class StorageConfigChanged(InfoEvent):
     added: tuple[Name, ...] = ()
     removed: tuple[Name, ...] = ()
     changed: tuple[Name, ...] = ()
+    changes: Annotated[tuple[PropertyChange, ...], Field(max_length=64)] = ()
+    hidden: Annotated[tuple[Visibility, ...], Field(max_length=64)] = ()
+    """Storages that some nodes could see before and no longer can."""
+    revealed: Annotated[tuple[Visibility, ...], Field(max_length=64)] = ()
+    """Storages that some nodes can see now and could not before."""
 
 
 class StorageConfigBroken(BadEvent):
@@ -171,6 +194,24 @@ class HaServiceSettled(OkEvent):
     aspect: ClassVar[str] = "service"
     kind: Literal["ha.service.settled"] = "ha.service.settled"
     request: Text = ""
+
+
+class HaLocalManagerDead(BadEvent):
+    """The HA local resource manager of a node has not written its status for 30 s: what HA manages there is not looked after."""
+
+    aspect: ClassVar[str] = "lrm"
+    kind: Literal["ha.lrm.dead"] = "ha.lrm.dead"
+    silent: Count = 0
+    """Seconds since its last status."""
+
+
+class HaLocalManagerAlive(OkEvent):
+    """The HA local resource manager of a node writes its status."""
+
+    aspect: ClassVar[str] = "lrm"
+    kind: Literal["ha.lrm.alive"] = "ha.lrm.alive"
+    manager: Text = ""
+    """`active`, `wait_for_agent_lock`, `maintenance`, …"""
 
 
 class HaNodeMaintenance(InfoEvent):

@@ -49,8 +49,11 @@ class EntityKind(StrEnum):
     CEPH_MON = "ceph-mon"
     CEPH_POOL = "ceph-pool"
     SUBNET = "subnet"
+    ACCESS = "access"
+    SERVER = "server"
     GUEST = "guest"
     HA = "ha"
+    HA_RULE = "ha-rule"
     CLUSTER = "cluster"
 
 
@@ -73,8 +76,11 @@ KEY_FORMS: dict[EntityKind, str] = {
     EntityKind.CEPH_MON: "`fsid/monitor-name`",
     EntityKind.CEPH_POOL: "`fsid/pool-name`",
     EntityKind.SUBNET: "network in CIDR form: `10.0.1.0/24`",
+    EntityKind.ACCESS: "`node/network`: one node's way into a network: `pve1/10.0.1.0/24`",
+    EntityKind.SERVER: "address or name of a storage server other than NFS: CIFS, PBS, ESXi, ZFS over iSCSI: `192.168.1.101`",
     EntityKind.GUEST: "VMID: `100`",
     EntityKind.HA: "HA service id: `vm:100`",
+    EntityKind.HA_RULE: "id of a rule in rules.cfg, or name of a group in groups.cfg: `prefer-pve1`",
     EntityKind.CLUSTER: "cluster name of corosync.conf",
 }
 """Form of the key for each kind; `docs/events.md` prints it."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from events import agent, block, ceph, cluster, iscsi, multipath, nfs
-from events.base import Event
+from events import agent, block, ceph, cluster, definitions, host, iscsi, multipath, nfs
+from events.base import Event, Frozen
 from events.errors import CodecError
 
 FAMILIES: dict[str, ModuleType] = {
@@ -20,6 +20,8 @@ FAMILIES: dict[str, ModuleType] = {
     "SCSI and LVM": block,
     "Ceph": ceph,
     "Proxmox VE: pmxcfs, cluster, HA": cluster,
+    "What the cluster is made of": definitions,
+    "What a node is made of": host,
     "Agent": agent,
 }
 """Module of each family, in the order in which `docs/events.md` prints them."""
@@ -31,6 +33,16 @@ def kinds_of(module: ModuleType) -> list[type[Event]]:
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Event) and value.__module__ == module.__name__
+    ]
+
+
+def parts() -> list[type[Frozen]]:
+    """Return the values that fields of events are made of, in order of definition."""
+    return [
+        value
+        for module in FAMILIES.values()
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Frozen) and not issubclass(value, Event) and value.__module__ == module.__name__
     ]
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from events.base import Event, Seen
 from events.entity import Entity, EntityKind
 from events.envelope import SCHEMA_MINOR, Envelope
-from events.vocabulary import KINDS
+from events.vocabulary import KINDS, parts
 
 settings.register_profile("short", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile("long", max_examples=1000, deadline=None, print_blob=True)
@@ -99,7 +99,7 @@ def envelopes() -> st.SearchStrategy[Envelope]:
 
 st.register_type_strategy(Entity, entities())
 st.register_type_strategy(Seen, lambda _: model_strategy(Seen))
-for _model in KINDS.values():
+for _model in (*KINDS.values(), *parts()):
     st.register_type_strategy(_model, model_strategy)
 st.register_type_strategy(Event, lambda _: st.sampled_from(sorted(KINDS)).flatmap(lambda kind: model_strategy(KINDS[kind])))
 st.register_type_strategy(Envelope, envelopes())

@@ -28,8 +28,11 @@ NAMES = [
     "ceph-mon/4b5c8c0a-ff60-454b-a1b4-9747aa737d19/a",
     "ceph-pool/4b5c8c0a-ff60-454b-a1b4-9747aa737d19/rbd",
     "subnet/10.0.1.0/24",
+    "access/pve1/10.0.1.0/24",
+    "server/192.168.1.101",
     "guest/100",
     "ha/vm:100",
+    "ha-rule/prefer-pve1",
     "cluster/prod",
 ]
 
