@@ -40,6 +40,7 @@ class Source(StrEnum):
     MULTIPATH = "multipath"
     LVM = "lvm"
     CEPH = "ceph"
+    HOST = "host"
     AGENT = "agent"
 
 

@@ -68,7 +68,7 @@ def model_strategy(model: type[Any]) -> st.SearchStrategy[Any]:
     required: dict[str, st.SearchStrategy[Any]] = {}
     optional: dict[str, st.SearchStrategy[Any]] = {}
     for name, info in model.model_fields.items():
-        if name not in ("kind", "state"):
+        if not (issubclass(model, Event) and name in ("kind", "state")):
             (required if info.is_required() else optional)[name] = field_strategy(info.annotation, tuple(info.metadata))
     return st.fixed_dictionaries(required, optional=optional).map(lambda fields: model(**fields))
 
