@@ -8,7 +8,7 @@ that alone lets a controller see one fault in many reports.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -95,9 +95,12 @@ class Entity:
 
     kind: EntityKind
     key: str
+    _text: str = field(init=False, repr=False, compare=False)
+    """Made once: reports name the same few things again and again."""
 
     def __post_init__(self) -> None:
         """Refuse what is no name."""
+        object.__setattr__(self, "_text", f"{self.kind}/{self.key}")
         if len(self.key) + len(self.kind) >= MAX_ENTITY_LENGTH:
             raise EntityError(f"entity key of kind {self.kind} is longer than {MAX_ENTITY_LENGTH} characters")
         if not _KEY.fullmatch(self.key):
@@ -116,7 +119,7 @@ class Entity:
 
     def __str__(self) -> str:
         """Return the stable text form ``kind/key``."""
-        return f"{self.kind}/{self.key}"
+        return self._text
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

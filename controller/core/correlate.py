@@ -15,6 +15,7 @@ from controller.core.intake import answer, forget, look
 from controller.core.look import look_now
 from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
 from controller.core.timings import Timings
+from events.base import Event, State
 from events.cluster import NodeBooted
 from events.envelope import Envelope, UnknownEvent
 
@@ -85,16 +86,24 @@ def _hear(state: CoreState, name: str, now: int) -> None:
 
 
 def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> None:
-    _node(state, envelope.node)
-    event = envelope.event
+    node, event = envelope.node, envelope.event
+    if node not in state.nodes:
+        _node(state, node)
+    if isinstance(event, UnknownEvent):
+        return
+    for reading in readings(envelope, event):
+        if answer(state, node, reading, envelope.observed_at, event.seen.excerpt, envelope):
+            look(state, now + (timings.settle if reading.answer is Answer.BAD else SECOND))
+    if event.state is State.INFO:
+        _forget(state, envelope, event, now)
+
+
+def _forget(state: CoreState, envelope: Envelope, event: Event, now: int) -> None:
+    """Let cells know nothing any more that an event makes worthless."""
     if type(event) is NodeBooted:
         for cell in [cell for cell in state.cells.values() if cell.node == envelope.node]:
             forget(state, cell, now)
-    elif closed := forgotten(envelope):
+    elif closed := forgotten(event):
         cell_ = state.cells.get(cell_key(envelope.node, closed[0], "session", closed[1]))
         if cell_ is not None:
             forget(state, cell_, now)
-    for reading in readings(envelope):
-        assert not isinstance(event, UnknownEvent)
-        if answer(state, envelope.node, reading, envelope.observed_at, event.seen.excerpt, envelope):
-            look(state, now + (timings.settle if reading.answer is Answer.BAD else SECOND))

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from events import block, cluster, iscsi, multipath, nfs
 from events.base import Event, State
-from events.envelope import Envelope, UnknownEvent
+from events.envelope import Envelope
 from events.nfs import NfsSilence
 
 SECOND: Final = 1_000_000
@@ -66,7 +66,7 @@ def _subject(event: Event) -> str:
 def _plain(layer: int = ROOT, lasts: int = 0) -> Callable[[Event], Iterable[Reading]]:
     def read(event: Event) -> Iterable[Reading]:
         bad = event.state is State.BAD
-        yield Reading(_subject(event), event.aspect, Answer.BAD if bad else Answer.OK, layer=layer, lasts=lasts if bad else 0)
+        return (Reading(_subject(event), event.aspect, Answer.BAD if bad else Answer.OK, layer=layer, lasts=lasts if bad else 0),)
 
     return read
 
@@ -148,21 +148,20 @@ _PLAIN: Final = _plain()
 _QUORUM: Final = frozenset({cluster.QuorumLost, cluster.QuorumRegained})
 
 
-def readings(envelope: Envelope) -> Iterable[Reading]:
-    """Return what an envelope's event says of its node's cells; nothing for context and unknown kinds."""
-    event = envelope.event
-    if isinstance(event, UnknownEvent) or event.state is State.INFO:
+def readings(envelope: Envelope, event: Event) -> Iterable[Reading]:
+    """Return what an envelope's event says of its node's cells; nothing for context."""
+    if event.state is State.INFO:
         return ()
-    if type(event) in _QUORUM:
+    kind = type(event)
+    if kind in _QUORUM:
         # Each node reports its own quorum, but it is the cluster's: several nodes' loss is one fault.
         answer = Answer.BAD if event.state is State.BAD else Answer.OK
         return (Reading(f"cluster/{envelope.cluster}", event.aspect, answer),)
-    return _READERS.get(type(event), _PLAIN)(event)
+    return _READERS.get(kind, _PLAIN)(event)
 
 
-def forgotten(envelope: Envelope) -> tuple[str, str] | None:
+def forgotten(event: Event) -> tuple[str, str] | None:
     """Return (portal, target) of a session that was closed: nothing is known of that way any more."""
-    event = envelope.event
     if type(event) is iscsi.IscsiSessionClosed:
         return _subject(event), _target(event.target)
     return None
