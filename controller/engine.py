@@ -23,7 +23,7 @@ from controller.core.timings import Timings
 from controller.errors import TemporaryError
 from controller.ingest import Delivery, Reject
 from controller.store.store import Store
-from controller.store.transaction import Advance, EventRow, Gap, OutboxRow, RejectRow, StateRow, Transaction
+from controller.store.transaction import Advance, Gap, OutboxRow, RejectRow, StateRow, Transaction
 
 log = structlog.get_logger()
 
@@ -173,7 +173,7 @@ class Engine:
                 transaction.rejects.append(RejectRow(node, stream, seq, now, data, item.reason))
                 log.warning("event cannot be read, kept as it is", node=node, stream=stream, seq=seq, reason=item.reason)
                 continue
-            transaction.events.append(EventRow(node, item.event.kind, item.observed_at, data))
+            transaction.events.append(("event", node, item.event.kind, item.observed_at, now, data))
             more = step(self.state, item, now, self._timings)[1]
             if more:
                 effects += more

@@ -274,7 +274,7 @@ def _decode(node: str, stream: str, seq: int, data: bytes) -> Envelope | Reject:
         envelope = decode(data)
     except CodecError as error:
         return Reject(str(error))
-    if (envelope.node, envelope.stream, envelope.seq) != (node, stream, seq):
+    if envelope.seq != seq or envelope.stream != stream or envelope.node != node:
         return Reject(f"envelope says {envelope.identity}, it came as {node}/{stream}/{seq}")
     return envelope
 

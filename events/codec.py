@@ -31,6 +31,8 @@ MAX_NAME: Final = 255
 _FIELDS: Final = 11
 _NUMBERS: Final = 2**63
 """Numbers are smaller: SQLite holds no larger ones."""
+_made: Final = tuple.__new__
+"""Makes an envelope of a tuple of all its fields in half the time: one is made of each event that arrives."""
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 
@@ -107,9 +109,12 @@ def from_wire(fields: Any) -> Envelope:
     if type(major) is not int or major != SCHEMA_MAJOR:
         shown = major if type(major) is int else f"of type {type(major).__name__}"
         raise MajorVersionError(f"envelope has major version {shown}, this Faultline reads {SCHEMA_MAJOR}: update the older side")
-    if len(fields) < _FIELDS:
-        raise CodecError(f"envelope has {len(fields)} elements, expected {_FIELDS}")
-    _, minor, cluster, node, boot_id, stream, seq, observed_at, monotonic, kind, body = fields[:_FIELDS]
+    tail: tuple[Any, ...] = ()
+    if len(fields) != _FIELDS:
+        if len(fields) < _FIELDS:
+            raise CodecError(f"envelope has {len(fields)} elements, expected {_FIELDS}")
+        fields, tail = fields[:_FIELDS], fields[_FIELDS:]
+    _, minor, cluster, node, boot_id, stream, seq, observed_at, monotonic, kind, body = fields
     if not (
         type(minor) is type(seq) is type(observed_at) is type(monotonic) is int
         and 0 <= minor < _NUMBERS
@@ -122,12 +127,11 @@ def from_wire(fields: Any) -> Envelope:
         _explain(fields)
     if type(body) is not dict:
         raise CodecError("envelope's body is not a map")
-    tail = tuple(fields[_FIELDS:])
     if tail or minor > SCHEMA_MINOR or kind not in KINDS:
         # What is only passed on must be checked here; of our own kinds the model checks every field.
         _check((body, *tail), MAX_DEPTH)
     event, extra = _event(kind, body, minor)
-    return Envelope(cluster, node, boot_id, stream, seq, observed_at, monotonic, event, minor, extra, tail)
+    return _made(Envelope, (cluster, node, boot_id, stream, seq, observed_at, monotonic, event, minor, extra, tail))
 
 
 @lru_cache(maxsize=1024)

@@ -30,4 +30,4 @@ def one_incident() -> list[IncidentReport]:
 def events() -> tuple[EventRow, ...]:
     """Return the events of the recordings in order of time, as ingest hands them to the store."""
     envelopes = Replay({node: recording(node) for node in NODES}).events()
-    return tuple(EventRow(one.node, one.event.kind, one.observed_at, encode(one)) for one in envelopes)
+    return tuple(("event", one.node, one.event.kind, one.observed_at, one.observed_at, encode(one)) for one in envelopes)

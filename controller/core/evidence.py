@@ -7,8 +7,9 @@ cells mean together is :mod:`controller.core.hypothesis`' matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from events import block, cluster, iscsi, multipath, nfs
@@ -55,69 +56,101 @@ ISCSI_NOTICES: Final = 12
 """NOP-Out is sent every 5 s and waited for 5 s (open-iscsi defaults), plus 2 s of logging: a living session's silence is proof."""
 NFS_SOFT_LASTS: Final = 240
 """A soft mount's ``timed out`` has no closing line. Repeats come within a major timeout of 180 s while the server is away."""
+_REMEMBERED: Final = 4096
+"""Readings remembered for each form: a storm names the same few things again and again."""
 PVESTATD_LASTS: Final = 90
 """pvestatd repeats ``is not online`` each 10 s cycle, which the agent thins to one in 30 s, and never says that it is over."""
+
+
+Readings = tuple[Reading, ...]
 
 
 def _subject(event: Event) -> str:
     return str(event.subject)
 
 
-def _plain(layer: int = ROOT, lasts: int = 0) -> Callable[[Event], Iterable[Reading]]:
-    def read(event: Event) -> Iterable[Reading]:
-        bad = event.state is State.BAD
-        return (Reading(_subject(event), event.aspect, Answer.BAD if bad else Answer.OK, layer=layer, lasts=lasts if bad else 0),)
+def _plain(layer: int = ROOT, lasts: int = 0) -> Callable[[Event], Readings]:
+    @lru_cache(_REMEMBERED)
+    def made(subject: str, aspect: str, state: State) -> Readings:
+        bad = state is State.BAD
+        return (Reading(subject, aspect, Answer.BAD if bad else Answer.OK, layer=layer, lasts=lasts if bad else 0),)
 
-    return read
+    return lambda event: made(_subject(event), event.aspect, event.state)
 
 
 def _target(name: str | None) -> str:
     return f"iscsi-target/{name}" if name else ""
 
 
-def _session_bad(event: Event) -> Iterable[Reading]:
-    assert isinstance(event, iscsi.IscsiConnectionFailed | iscsi.IscsiSessionExpired)
-    silent = isinstance(event, iscsi.IscsiConnectionFailed) and event.code != _CLOSED_BY_TARGET
-    yield Reading(_subject(event), "session", Answer.BAD, via=_target(event.target), notices=ISCSI_NOTICES, silent=silent)
+def _session_failed(event: Event) -> Readings:
+    assert isinstance(event, iscsi.IscsiConnectionFailed)
+    return _session_bad(_subject(event), event.target, event.code != _CLOSED_BY_TARGET)
+
+
+def _session_expired(event: Event) -> Readings:
+    assert isinstance(event, iscsi.IscsiSessionExpired)
+    return _session_bad(_subject(event), event.target, False)
 
 
 _CLOSED_BY_TARGET: Final = 1020
 
 
-def _session_ok(event: Event) -> Iterable[Reading]:
-    assert isinstance(event, iscsi.IscsiConnectionRecovered | iscsi.IscsiSessionEstablished)
-    target = _target(event.target)
-    yield Reading(_subject(event), "session", Answer.OK, via=target, notices=ISCSI_NOTICES)
-    yield Reading(_subject(event), "reach", Answer.OK)
-    if target:
-        yield Reading(target, "auth", Answer.OK)
-        yield Reading(target, "service", Answer.OK)
+@lru_cache(_REMEMBERED)
+def _session_bad(portal: str, target: str | None, silent: bool) -> Readings:
+    return (Reading(portal, "session", Answer.BAD, via=_target(target), notices=ISCSI_NOTICES, silent=silent),)
 
 
-def _nfs_unreachable(event: Event) -> Iterable[Reading]:
+def _session_ok(event: Event) -> Readings:
+    assert isinstance(event, _LOGGED_IN)
+    return _logged_in(_subject(event), _target(event.target))
+
+
+_LOGGED_IN: Final = (iscsi.IscsiConnectionRecovered, iscsi.IscsiSessionEstablished)
+
+
+@lru_cache(_REMEMBERED)
+def _logged_in(portal: str, target: str) -> Readings:
+    found = (Reading(portal, "session", Answer.OK, via=target, notices=ISCSI_NOTICES), Reading(portal, "reach", Answer.OK))
+    return (*found, Reading(target, "auth", Answer.OK), Reading(target, "service", Answer.OK)) if target else found
+
+
+def _nfs_unreachable(event: Event) -> Readings:
     assert isinstance(event, nfs.NfsServerUnreachable)
     lasts = NFS_SOFT_LASTS if event.how is NfsSilence.TIMED_OUT else 0
-    yield Reading(_subject(event), "reach", Answer.BAD, lasts=lasts, silent=True)
+    return (Reading(_subject(event), "reach", Answer.BAD, lasts=lasts, silent=True),)
 
 
-def _nfs_reachable(event: Event) -> Iterable[Reading]:
-    yield Reading(_subject(event), "reach", Answer.OK)
-    yield Reading(_subject(event), "state", Answer.OK)
-
-
-def _map(event: Event) -> Iterable[Reading]:
+def _nfs_reachable(event: Event) -> Readings:
     subject = _subject(event)
-    redundancy = Answer.OK if isinstance(event, multipath.MultipathMapRestored) else Answer.BAD
-    paths = Answer.BAD if isinstance(event, multipath.MultipathMapLost) else Answer.OK
-    yield Reading(subject, "redundancy", redundancy, layer=PATHS)
-    yield Reading(subject, "paths", paths, layer=PATHS)
+    return (Reading(subject, "reach", Answer.OK), Reading(subject, "state", Answer.OK))
 
 
-def _nothing(_: Event) -> Iterable[Reading]:
+def _map_degraded(event: Event) -> Readings:
+    return _map(_subject(event), Answer.BAD, Answer.OK)
+
+
+def _map_lost(event: Event) -> Readings:
+    return _map(_subject(event), Answer.BAD, Answer.BAD)
+
+
+def _map_restored(event: Event) -> Readings:
+    return _map(_subject(event), Answer.OK, Answer.OK)
+
+
+@lru_cache(_REMEMBERED)
+def _map(lun: str, redundancy: Answer, paths: Answer) -> Readings:
+    return (Reading(lun, "redundancy", redundancy, layer=PATHS), Reading(lun, "paths", paths, layer=PATHS))
+
+
+def _map_usable(event: Event) -> Readings:
+    return (Reading(_subject(event), "paths", Answer.OK, layer=PATHS),)
+
+
+def _nothing(_: Event) -> Readings:
     return ()
 
 
-Read = Callable[[Event], Iterable[Reading]]
+Read = Callable[[Event], Readings]
 
 _READERS: Final[dict[type[Event], Read]] = {
     nfs.NfsServerUnreachable: _nfs_unreachable,
@@ -126,17 +159,17 @@ _READERS: Final[dict[type[Event], Read]] = {
     nfs.NfsHandleStale: _plain(lasts=900),
     nfs.NfsExportDenied: _plain(lasts=PVESTATD_LASTS),
     nfs.NfsMountFailed: _plain(layer=STORAGES, lasts=PVESTATD_LASTS),
-    iscsi.IscsiConnectionFailed: _session_bad,
-    iscsi.IscsiSessionExpired: _session_bad,
+    iscsi.IscsiConnectionFailed: _session_failed,
+    iscsi.IscsiSessionExpired: _session_expired,
     iscsi.IscsiConnectionRecovered: _session_ok,
     iscsi.IscsiSessionEstablished: _session_ok,
     # Single paths are context: their map's count says the same and cannot be left behind by a removed disk.
     multipath.MultipathPathFailed: _nothing,
     multipath.MultipathPathRestored: _nothing,
-    multipath.MultipathMapDegraded: _map,
-    multipath.MultipathMapLost: _map,
-    multipath.MultipathMapRestored: _map,
-    multipath.MultipathMapUsable: lambda event: [Reading(_subject(event), "paths", Answer.OK, layer=PATHS)],
+    multipath.MultipathMapDegraded: _map_degraded,
+    multipath.MultipathMapLost: _map_lost,
+    multipath.MultipathMapRestored: _map_restored,
+    multipath.MultipathMapUsable: _map_usable,
     block.LvmVgMissing: _plain(layer=VOLUMES, lasts=PVESTATD_LASTS),
     block.LvmVgComplete: _plain(layer=VOLUMES),
     block.ScsiLunVanished: _plain(layer=PATHS),
@@ -148,7 +181,7 @@ _PLAIN: Final = _plain()
 _QUORUM: Final = frozenset({cluster.QuorumLost, cluster.QuorumRegained})
 
 
-def readings(envelope: Envelope, event: Event) -> Iterable[Reading]:
+def readings(envelope: Envelope, event: Event) -> Readings:
     """Return what an envelope's event says of its node's cells; nothing for context."""
     if event.state is State.INFO:
         return ()

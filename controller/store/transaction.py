@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from controller.core.report import IncidentReport
 
-
-class EventRow(NamedTuple):
-    """An event: ``at`` is when it was observed (UTC µs), ``data`` its envelope's bytes as they came.
-
-    A tuple, for there are thousands in a transaction.
-    """
-
-    node: str
-    kind: str
-    at: int
-    data: bytes
+EventRow = tuple[str, str, str, int, int, bytes]
+"""An event as the log takes it: ``"event"``, node, kind, when it was observed and when it is stored (UTC µs), its envelope's bytes
+as they came. A plain tuple, for there are thousands in a transaction."""
 
 
 @dataclass(frozen=True, slots=True)

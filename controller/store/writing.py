@@ -34,8 +34,7 @@ def write(connection: sqlite3.Connection, transaction: Transaction) -> None:
 
 def _log(connection: sqlite3.Connection, transaction: Transaction) -> None:
     """Append events, then gaps, then the incidents that follow from them: readers see causes first."""
-    at = transaction.at
-    events = [("event", node, kind, seen, at, data) for node, kind, seen, data in transaction.events]
+    at, events = transaction.at, transaction.events
     whole = len(events) // _TOGETHER * _TOGETHER
     for start in range(0, whole, _TOGETHER):
         connection.execute(_LOG_TOGETHER, tuple(chain.from_iterable(events[start : start + _TOGETHER])))

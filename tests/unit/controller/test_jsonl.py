@@ -37,7 +37,7 @@ def made(tmp_path: Path) -> Iterator[JsonlSink]:
 def rows(first: int, last: int) -> list[LogRow]:
     """Return rows of the log with real events."""
     return [
-        LogRow(n, "event", one.node, one.kind, one.at, one.data) for n, one in zip(range(first, last + 1), events() * 100, strict=False)
+        LogRow(n, *one[:4], one[-1]) for n, one in zip(range(first, last + 1), events() * 100, strict=False)
     ]
 
 

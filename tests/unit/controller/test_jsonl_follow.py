@@ -13,7 +13,7 @@ from controller.store.errors import StoreBusyError
 from controller.store.reading import LogRow
 from controller.store.retention import Retention
 from controller.store.store import Store
-from controller.store.transaction import EventRow, Gap, RejectRow, Transaction
+from controller.store.transaction import Gap, RejectRow, Transaction
 from controller.stream.follow import follow
 from controller.stream.jsonl import FileError, JsonlSink
 from tests.reports import events, one_incident
@@ -78,7 +78,7 @@ class Stored:
 
     async def put(self, store: Store, count: int) -> None:
         """Store events and wake."""
-        await store.commit(Transaction(at=1, events=[EventRow("pve1", "k", 1, b"\x00")] * count))
+        await store.commit(Transaction(at=1, events=[("event", "pve1", "k", 1, 1, b"\x00")] * count))
         self._event.set()
 
 

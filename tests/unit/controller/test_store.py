@@ -19,7 +19,7 @@ from controller.store import database, reading
 from controller.store.database import migrations, open_database, open_readonly
 from controller.store.errors import StoreBusyError, StoreFullError, StoreUnusableError
 from controller.store.store import Store
-from controller.store.transaction import Advance, EventRow, Gap, OutboxRow, RejectRow, StateRow, Transaction
+from controller.store.transaction import Advance, Gap, OutboxRow, RejectRow, StateRow, Transaction
 from tests.reports import events, one_incident, told
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -83,7 +83,7 @@ async def test_log_keeps_bytes_and_order(store: Store) -> None:
     rows = await store.log_after(0, 100)
 
     assert [row.type for row in rows] == ["event", "event", "event", "reject", "gap", "incident"]
-    assert [row.data for row in rows[:3]] == [event.data for event in events()[:3]]
+    assert [row.data for row in rows[:3]] == [event[-1] for event in events()[:3]]
     assert rows[3].data == b"\xff\x00"
     assert IncidentReport.model_validate_json(rows[5].data) == one_incident()[0]
     assert [row.cursor for row in rows] == [1, 2, 3, 4, 5, 6]
@@ -163,7 +163,7 @@ async def test_full_disk_writes_nothing_and_passes(store: Store) -> None:
     before = contents(store)
     await limit(store, 1)
     large = everything(2)
-    large.events = [EventRow("pve1", "k", 1, bytes(2000))] * 100
+    large.events = [("event", "pve1", "k", 1, 1, bytes(2000))] * 100
 
     with pytest.raises(StoreFullError, match="make room") as caught:
         await store.commit(large)
@@ -179,13 +179,13 @@ COMMITS = """
 import asyncio, sys
 from pathlib import Path
 from controller.store.store import Store
-from controller.store.transaction import Advance, EventRow, StateRow, Transaction
+from controller.store.transaction import Advance, StateRow, Transaction
 
 async def main():
     store = await Store.open(Path(sys.argv[1]))
     seq = await store.acked("pve1", "s")
     while True:
-        rows = [EventRow("pve1", "k", seq + n, bytes(300)) for n in range(1, 201)]
+        rows = [("event", "pve1", "k", seq + n, 1, bytes(300)) for n in range(1, 201)]
         seq += 200
         state = [StateRow("sum", "seq", str(seq).encode())]
         await store.commit(Transaction(at=seq, events=rows, advances=[Advance("pve1", "s", seq, "b", seq)], state=state))

@@ -9,7 +9,7 @@ import pytest
 from controller.store.database import open_readonly
 from controller.store.retention import STEP, Retention
 from controller.store.store import Store
-from controller.store.transaction import EventRow, OutboxRow, Transaction
+from controller.store.transaction import OutboxRow, Transaction
 from controller.stream.follow import with_hole
 from controller.stream.record import record
 
@@ -27,7 +27,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 async def fill(store: Store, count: int, stored_at: int, observed_at: int | None = None) -> None:
     """Store events."""
     at = stored_at if observed_at is None else observed_at
-    await store.commit(Transaction(at=stored_at, events=[EventRow("pve1", "k", at, b"\x00")] * count))
+    await store.commit(Transaction(at=stored_at, events=[("event", "pve1", "k", at, stored_at, b"\x00")] * count))
 
 
 async def cursors(store: Store) -> list[int]:

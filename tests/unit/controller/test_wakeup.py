@@ -54,10 +54,10 @@ async def running(folder: Path) -> AsyncIterator[tuple[Engine, Store]]:
 
 def delivery(number: int) -> Delivery:
     """Return a delivery of one real event."""
-    row = events()[number % len(events())]
-    envelope = decode(row.data)
+    data = events()[number % len(events())][-1]
+    envelope = decode(data)
     assert isinstance(envelope, Envelope)
-    return Delivery(row.node, "stream", "boot", ((number, row.data, envelope),), number)
+    return Delivery(envelope.node, "stream", "boot", ((number, data, envelope),), number)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -89,7 +89,7 @@ async def connected(sink: XpubSink, socket: zmq.asyncio.Socket) -> str:
 
 def rows(count: int, first: int = 1) -> list[LogRow]:
     """Return rows of the log with real events."""
-    return [LogRow(number, "event", one.node, one.kind, one.at, one.data) for number, one in enumerate(events()[:count], first)]
+    return [LogRow(number, *one[:4], one[-1]) for number, one in enumerate(events()[:count], first)]
 
 
 async def subscribed(sink: XpubSink, socket: zmq.asyncio.Socket) -> None:
