@@ -127,10 +127,14 @@ def from_wire(fields: Any) -> Envelope:
         _explain(fields)
     if type(body) is not dict:
         raise CodecError("envelope's body is not a map")
-    if tail or minor > SCHEMA_MINOR or kind not in KINDS:
+    event: Event | UnknownEvent
+    extra = NOTHING
+    if kind in KINDS and minor <= SCHEMA_MINOR and not tail:
+        event = build(kind, body)
+    else:
         # What is only passed on must be checked here; of our own kinds the model checks every field.
         _check((body, *tail), MAX_DEPTH)
-    event, extra = _event(kind, body, minor)
+        event, extra = _newer(kind, body, minor)
     return _made(Envelope, (cluster, node, boot_id, stream, seq, observed_at, monotonic, event, minor, extra, tail))
 
 
@@ -158,7 +162,7 @@ def _explain(fields: tuple[Any, ...]) -> None:
             raise CodecError(f"envelope's {name} is not a number of at least {least}")
 
 
-def _event(kind: str, body: dict[str, Any], minor: int) -> tuple[Event | UnknownEvent, Mapping[str, Any]]:
+def _newer(kind: str, body: dict[str, Any], minor: int) -> tuple[Event | UnknownEvent, Mapping[str, Any]]:
     model = KINDS.get(kind)
     if model is None:
         return UnknownEvent(kind, body), NOTHING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from operator import or_
 from types import ModuleType
@@ -53,6 +54,9 @@ def kind_name(model: type[Event]) -> str:
 
 KINDS: dict[str, type[Event]] = {kind_name(model): model for module in FAMILIES.values() for model in kinds_of(module)}
 """Wire name to model."""
+_VALIDATORS: dict[str, Callable[[dict[str, Any]], Event]] = {
+    name: model.__pydantic_validator__.validate_python for name, model in KINDS.items()
+}
 
 
 def build(kind: str, body: dict[str, Any]) -> Event:
@@ -61,9 +65,9 @@ def build(kind: str, body: dict[str, Any]) -> Event:
     :raises KeyError: when the kind is not in this vocabulary.
     :raises CodecError: when a field is missing, unknown or of a wrong type; the message names it.
     """
-    model = KINDS[kind]
+    validate = _VALIDATORS[kind]
     try:
-        return model.__pydantic_validator__.validate_python(body)  # type: ignore[no-any-return]
+        return validate(body)
     except ValidationError as error:
         raise CodecError(f"event {kind}: {describe(error)}") from error
 

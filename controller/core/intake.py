@@ -9,7 +9,8 @@ from events.envelope import Envelope
 
 def look(state: CoreState, at: int) -> None:
     """Ask for the verdict to be looked at, at this time or earlier."""
-    state.look_at = at if state.look_at is None else min(state.look_at, at)
+    if state.look_at is None or at < state.look_at:
+        state.look_at = at
 
 
 def forget(state: CoreState, cell: Cell, now: int) -> None:
