@@ -136,3 +136,13 @@ class NodeVolumes(InfoEvent):
 
     kind: Literal["node.volumes"] = "node.volumes"
     groups: Annotated[tuple[VolumeGroup, ...], Field(max_length=256)] = ()
+
+
+class NodeCeph(InfoEvent):
+    """Ceph daemons that a node has data directories for, running or not."""
+
+    kind: Literal["node.ceph"] = "node.ceph"
+    fsid: Text = ""
+    osds: Annotated[tuple[Count, ...], Field(max_length=512)] = ()
+    monitors: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
+    managers: Annotated[tuple[Name, ...], Field(max_length=8)] = ()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from controller.core.effects import Effect
 from controller.core.evidence import SECOND, Answer, Reading, forgotten, readings
+from controller.core.facts import KINDS as FACTS
 from controller.core.intake import answer, forget, look
 from controller.core.look import look_now
 from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
@@ -91,6 +92,8 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
         _node(state, node)
     if isinstance(event, UnknownEvent):
         return
+    if type(event) in FACTS:
+        state.learn(event, envelope.observed_at)
     for reading in readings(envelope, event):
         if answer(state, node, reading, envelope.observed_at, event.seen.excerpt, envelope):
             look(state, now + (timings.settle if reading.answer is Answer.BAD else SECOND))

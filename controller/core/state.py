@@ -11,10 +11,14 @@ from typing import Any, cast
 
 from controller.core.causes import Cause
 from controller.core.evidence import Answer
+from controller.core.facts import Facts, record_name
 from controller.core.incident import IncidentState
+from controller.core.topology.topology import Topology
+from events.base import Event
 
 SEPARATOR = "\x1f"
 """Between the parts of a cell's key; entities hold no control characters."""
+_FACTS = "facts"
 CONTROLLER = "controller"
 """Observer's name in cells that the controller itself fills, such as an agent's silence."""
 
@@ -106,6 +110,9 @@ class CoreState:
         self.cells: dict[str, Cell] = {}
         self.nodes: dict[str, NodeInfo] = {}
         self.incidents: dict[str, Incident] = {}
+        self.facts = Facts()
+        """Changed only through :meth:`learn`."""
+        self.topology = Topology(self.facts)
         self.heard: dict[str, int] = {}
         """When each watched node was last heard; stored now and then as :attr:`NodeInfo.heard`."""
         self.awaited: set[str] = set()
@@ -116,6 +123,14 @@ class CoreState:
         """When the verdict must be looked at again."""
         self._touched: set[tuple[str, str]] = set()
 
+    def learn(self, event: Event, at: int) -> bool:
+        """Take in a fact, observed at ``at`` (UTC µs); return whether it says anything new."""
+        news = self.facts.take(event, at)
+        for changed in news:
+            self.topology.changed(*changed)
+            self.touch(_FACTS, record_name(changed))
+        return bool(news)
+
     def touch(self, table: str, key: str) -> None:
         """Note that a record was changed or deleted."""
         self._touched.add((table, key))
@@ -124,13 +139,19 @@ class CoreState:
         """Yield (table, key, plain record or None when deleted) of all changes since the last call."""
         touched, self._touched = self._touched, set()
         for table, key in sorted(touched):
-            record = self._table(table).get(key)
-            yield table, key, None if record is None else plain(record)
+            if table == _FACTS:
+                yield table, key, self.facts.dump(key)
+            else:
+                record = self._table(table).get(key)
+                yield table, key, None if record is None else plain(record)
 
     def load(self, records: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
         """Restore what :meth:`take_changes` once yielded."""
         for table, key, record in records:
-            self._table(table)[key] = _RECORDS[table](record)
+            if table == _FACTS:
+                self.facts.load(record)
+            else:
+                self._table(table)[key] = _RECORDS[table](record)
 
     def _table(self, name: str) -> dict[str, Any]:
         tables: dict[str, dict[str, Any]] = {

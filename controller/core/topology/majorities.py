@@ -1,0 +1,96 @@
+"""What works while most of it does: the cluster's quorum, Ceph's monitors, and the replicas of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from controller.core.facts import Facts
+from controller.core.topology.access import Access, Needs
+from controller.core.topology.graph import Graph, Group, all_of
+from controller.core.topology.names import QUORUM, at
+from controller.core.topology.network import Networks, address_of, host_of
+from events.definitions import CephDefined, CorosyncDefined
+from events.host import NodeCeph
+
+DEVICE: Final = "quorum-device"
+"""Vertex of a quorum device's vote. It is no entity: only corosync knows whether it answers."""
+_SIZE, _MIN_SIZE = 3, 2
+"""Ceph's defaults of `osd_pool_default_size` and `osd_pool_default_min_size`."""
+
+
+def majority(votes: Sequence[str]) -> Group:
+    """Return the group of which more than half must work."""
+    return Group(tuple(votes), len(votes) // 2 + 1)
+
+
+def add_quorum(graph: Graph, facts: Facts, access: Access) -> None:
+    """Say that the cluster needs most of its votes, and each vote its node and one of the node's links."""
+    corosync = facts.get(CorosyncDefined)
+    if corosync is None or len(corosync.nodes) < 2:
+        return
+    votes = []
+    for one in corosync.nodes:
+        member = at(f"node/{one.node}", QUORUM)
+        graph.set(member, (Group((f"node/{one.node}",)), *access.links(one.node, one.addresses)))
+        votes += [member] * one.votes
+    if corosync.device:
+        votes.append(DEVICE)
+    graph.set(f"cluster/{corosync.subject.key}", [majority(votes)])
+
+
+class Ceph:
+    """Ceph clusters as their configuration and the nodes' data directories show them."""
+
+    def __init__(self, graph: Graph, facts: Facts, nodes: Sequence[str], networks: Mapping[str, Networks]) -> None:
+        self._graph, self._nodes, self._networks = graph, nodes, networks
+        self._clusters = dict(facts.of(CephDefined))
+        self._daemons = facts.of(NodeCeph)
+        self.own = next(iter(sorted(self._clusters)), "")
+        """fsid of the cluster that these nodes run, empty when they run none."""
+        for fsid in self._clusters:
+            self._add(fsid)
+
+    def networks(self, fsid: str) -> Sequence[str]:
+        """Return the networks in which clients reach a cluster, CIDR."""
+        return self._clusters[fsid].public_networks
+
+    def with_monitors(self, hosts: Sequence[str]) -> str:
+        """Return the fsid of the known cluster that has one of these monitors, or nothing."""
+        wanted = {address for one in hosts if (address := address_of(host_of(one))) is not None}
+        return next(
+            (fsid for fsid, ceph in sorted(self._clusters.items()) if wanted & {address_of(one.address) for one in ceph.monitors}), ""
+        )
+
+    def pool(self, fsid: str, pool: str) -> Needs:
+        """Return the need of a pool.
+
+        With replicas on different hosts, as many hosts may be lost as there are replicas more than `min_size`.
+        """
+        hosts, ceph = tuple(f"ceph-host/{fsid}/{node}" for node in self.hosts(fsid)), self._clusters[fsid]
+        spare = (_SIZE if ceph.size is None else ceph.size) - (_MIN_SIZE if ceph.min_size is None else ceph.min_size)
+        replicas = [Group(hosts, max(1, len(hosts) - max(0, spare)))] if hosts else []
+        self._graph.set(f"ceph-pool/{fsid}/{pool}", [Group((f"ceph/{fsid}",)), *replicas])
+        return all_of(f"ceph-pool/{fsid}/{pool}")
+
+    def hosts(self, fsid: str) -> list[str]:
+        """Return the nodes that have OSDs."""
+        return sorted(node for node, one in self._daemons.items() if one.osds and one.fsid in ("", fsid))
+
+    def _add(self, fsid: str) -> None:
+        monitors = self._monitors(fsid)
+        for monitor, node in monitors.items():
+            self._graph.set(monitor, all_of(f"node/{node}") if node else ())
+        self._graph.set(f"ceph/{fsid}", [majority(list(monitors))] if monitors else [])
+        for node in self.hosts(fsid):
+            self._graph.set(f"ceph-host/{fsid}/{node}", all_of(f"node/{node}"))
+
+    def _monitors(self, fsid: str) -> dict[str, str]:
+        """Return each monitor with the node on which it runs, which is empty for a host that is none of the cluster's nodes."""
+        owners = {address: node for node, known in self._networks.items() for address in known.addresses}
+        found = {}
+        for one in self._clusters[fsid].monitors:
+            address = address_of(one.address)
+            node = one.name if one.name in self._nodes else owners.get(address, "") if address else ""
+            found[f"ceph-mon/{fsid}/{one.name or node or one.address}"] = node
+        return found

@@ -1,0 +1,89 @@
+"""The dependency graph of a cluster, kept current from facts.
+
+A change of storages, networks or nodes builds all but the guests anew; a guest's change touches that guest alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from controller.core.facts import Facts
+from controller.core.topology.build import Built
+from controller.core.topology.graph import Graph, Group, State
+from controller.core.topology.names import START, at
+from controller.core.topology.network import Networks
+from events.base import Event
+from events.definitions import GuestDefined, GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState, StorageDefined
+
+_APART: frozenset[type[Event]] = frozenset({GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState})
+"""Kinds that are looked up when they are needed and change nothing that depends on anything."""
+
+
+class Topology:
+    """Answers what depends on what. ``facts`` belongs to the caller, who passes on what changed in it."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.guests: dict[str, GuestDefined] = {}
+        self._built: Built | None = None
+
+    def changed(self, kind: type[Event], key: str) -> None:
+        """Take note that a fact changed."""
+        if kind is GuestDefined:
+            if self._built is not None:
+                self._guest(self._built.graph, key)
+        elif kind not in _APART:
+            self._built = None
+
+    @property
+    def _current(self) -> Built:
+        if self._built is None:
+            self._built = Built(self.facts)
+            self.guests = {}
+            for vmid in self.facts.keys(GuestDefined):
+                self._guest(self._built.graph, vmid)
+        return self._built
+
+    @property
+    def graph(self) -> Graph:
+        """Return the graph as the facts now say."""
+        return self._current.graph
+
+    @property
+    def nodes(self) -> list[str]:
+        """Return the names of the cluster's nodes."""
+        return self._current.nodes
+
+    @property
+    def storages(self) -> Mapping[str, StorageDefined]:
+        """Return the storages by id."""
+        return self._current.storages
+
+    @property
+    def networks(self) -> Mapping[str, Networks]:
+        """Return the networks of each node that told them."""
+        return self._current.networks
+
+    def spread(self, failed: Iterable[str]) -> dict[str, State]:
+        """Return everything that is not well when these have failed."""
+        return self.graph.spread(failed)
+
+    def _guest(self, graph: Graph, vmid: str) -> None:
+        guest = self.facts.get(GuestDefined, vmid)
+        if guest is None:
+            self.guests.pop(vmid, None)
+            graph.remove(f"guest/{vmid}")
+            graph.remove(at(f"guest/{vmid}", START))
+            return
+        self.guests[vmid] = guest
+        graph.set(f"guest/{vmid}", (Group((f"node/{guest.node}",)), *_groups(storages_of(guest, "runtime"), guest.node)))
+        graph.set(at(f"guest/{vmid}", START), _groups(storages_of(guest, "start"), guest.node))
+
+
+def storages_of(guest: GuestDefined, *needs: str) -> list[str]:
+    """Return the storages that a guest needs in these ways, without repeats."""
+    return list(dict.fromkeys(use.storage for use in guest.uses if use.storage and use.need in needs))
+
+
+def _groups(storages: Iterable[str], node: str) -> tuple[Group, ...]:
+    return tuple(Group((at(f"storage/{one}", node),)) for one in storages)
