@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("events", "agent", "controller", "faultline")
+PACKAGES = ("events", "pve", "agent", "controller", "faultline")
 
 VIOLATIONS = {
     "agent/classify/nfs.py": "import controller.core.report\nimport agent.sources\n",

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("events", "agent", "controller", "faultline")
-PURE = ("events", "agent/classify", "controller/core")
+PACKAGES = ("events", "pve", "agent", "controller", "faultline")
+PURE = ("events", "pve", "agent/classify", "controller/core", "controller/check")
 
 IMPURE_MODULES = frozenset(
     [
