@@ -27,9 +27,9 @@ from events.wire import Ack, EventBatch, Heartbeat, Hello, Message, Refused, Rew
 
 log = structlog.get_logger()
 
-BATCH: Final = 500
+BATCH: Final = 1000
 """Envelopes in a batch."""
-BATCH_BYTES: Final = 400 * 1024
+BATCH_BYTES: Final = 768 * 1024
 WINDOW: Final = 8
 """Batches in flight: enough to keep a controller busy while it commits, little to send again."""
 ANSWER_WITHIN: Final = 10.0

@@ -38,7 +38,7 @@ from controller.stream.xpub import XpubSink
 
 log = structlog.get_logger()
 
-_GARBAGE: Final = 50_000
+_GARBAGE: Final = 500_000
 """Objects between two searches for garbage in cycles. Events are in none, and Python's default of 700 would search them all day:
 it costs a fifth of the throughput in a storm."""
 _PRUNE_EVERY: Final = 60.0
