@@ -17,7 +17,7 @@ import typer
 from rich.tree import Tree
 
 from controller.core.topology.names import split
-from controller.core.topology.topology import Topology, storages_of
+from controller.core.topology.topology import Topology
 from faultline import render
 from faultline.cluster import ConfigOption, NodeOption, PveOption, cluster
 from faultline.errors import CommandError
@@ -94,7 +94,7 @@ def _folded(pairs: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _guest_counts(found: Topology) -> Counter[str]:
-    return Counter(f"storage/{one}" for guest in found.guests.values() if not guest.template for one in storages_of(guest, "runtime"))
+    return Counter(f"storage/{one}" for guest in found.guests.values() if not guest.template for one in found.storages_of(guest, "runtime"))
 
 
 def _tree(found: Topology) -> Tree:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from controller.core.blast import blast, guests_hit
 from controller.core.causes import CAUSES, Cause
 from controller.core.evidence import Answer
-from controller.core.report import Alternative, Change, Evidence, IncidentReport, Moment
+from controller.core.report import Alternative, Change, Evidence, Guests, IncidentReport, Moment
 from controller.core.state import CONTROLLER, SEPARATOR, Cell, CoreState, Incident
+from controller.core.topology.impact import Impact
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_EVIDENCE = 64
@@ -43,7 +45,9 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
     info = CAUSES[incident.cause]
     roots = [state.cells[key] for key in incident.roots if key in state.cells]
     consequences = [state.cells[key] for key in incident.consequences if key in state.cells]
-    storages = sorted({key_of(cell.entity) for cell in consequences if cell.entity.startswith("storage/")})
+    seen = {key_of(cell.entity) for cell in consequences if cell.entity.startswith("storage/")}
+    hit = blast(state, incident)
+    frozen, at_risk = guests_hit(incident, hit) if hit is not None else ([], [])
     related = sorted(
         {name for cell in [*roots, *consequences] for name in (cell.entity, cell.via) if name and not name.startswith("node/")}
         - {incident.entity}
@@ -59,9 +63,11 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         confidence=incident.confidence,
         severity=info.severity,
         nodes=tuple(incident.nodes),
-        storages=tuple(storages),
-        ha_can_help=info.ha_can_help,
-        why=tuple(_why(state, incident, roots, consequences)),
+        storages=tuple(sorted(seen | {one.storage for one in hit.storages} if hit is not None else seen)),
+        guests=Guests(frozen=tuple(frozen), at_risk=tuple(at_risk)),
+        # Where no guest is known to stand still, the nature of the fault decides.
+        ha_can_help=hit.ha_can_help if hit is not None and frozen else info.ha_can_help,
+        why=(*_why(state, incident, roots, consequences), *_harm(hit, frozen, at_risk)),
         remedies=info.remedies,
         alternatives=tuple(Alternative(**one) for one in incident.alternatives),
         evidence=tuple(_evidence(state, incident, roots, consequences))[:_MOST_EVIDENCE],
@@ -91,6 +97,26 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
         when, excerpt = first[1]
         lines.append(f"First sign {rfc3339(when)} on {first[0].partition(SEPARATOR)[0]}: {excerpt}")
     return lines
+
+
+def _harm(hit: Impact | None, frozen: list[str], at_risk: list[str]) -> list[str]:
+    """Say in a sentence or two who suffers, and who could be helped."""
+    if hit is None or not (frozen or at_risk):
+        return []
+    guests = {one.vmid: one for one in hit.guests}
+    lines = []
+    if frozen:
+        managed = sum(bool(guests[vmid].service) for vmid in frozen)
+        movable = [vmid for vmid in frozen if guests[vmid].targets]
+        helped = f"{len(movable)} of them could run on another node" if movable else "no other node could run them"
+        lines.append(f"{_guests(frozen)} stand still, {managed} of them managed by HA; {helped}.")
+    if at_risk:
+        lines.append(f"{_guests(at_risk)} run on what is left.")
+    return lines
+
+
+def _guests(vmids: list[str]) -> str:
+    return f"{len(vmids)} guest(s) ({_names(vmids, 8)})"
 
 
 def _comparison(state: CoreState, incident: Incident, roots: list[Cell]) -> list[str]:

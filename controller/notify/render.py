@@ -67,7 +67,7 @@ def _sections(report: IncidentReport) -> list[tuple[str, list[str]]]:
 
 
 def _facts(report: IncidentReport) -> list[tuple[str, str]]:
-    ha = "can help: the fault is this node's own" if report.ha_can_help else "cannot help: the fault is not a node's own"
+    ha = "can help: other nodes are better off" if report.ha_can_help else "cannot help: no other node is better off"
     facts = [
         ("Change", f"{_WORDS[report.change]} at {report.at[:19].replace('T', ' ')} UTC"),
         ("State", report.state),

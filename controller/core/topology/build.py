@@ -6,9 +6,9 @@ from controller.core.facts import Facts
 from controller.core.topology.access import Access
 from controller.core.topology.graph import Graph
 from controller.core.topology.majorities import Ceph, add_quorum
-from controller.core.topology.names import at, is_visible
+from controller.core.topology.names import at, is_visible, properties
 from controller.core.topology.network import Networks
-from controller.core.topology.storages import StorageNeeds
+from controller.core.topology.storages import StorageNeeds, is_below
 from events.definitions import StorageDefined
 from events.host import NodeNetworks
 
@@ -29,3 +29,9 @@ class Built:
                 if is_visible(storage, node):
                     self.graph.set(at(f"storage/{name}", node), needs.needs(name, node))
         add_quorum(self.graph, facts, access)
+        paths = ((properties(storage).get("path", "").rstrip("/"), name) for name, storage in self.storages.items())
+        self._paths = sorted(((path, name) for path, name in paths if path), key=lambda one: (-len(one[0]), one))
+
+    def storage_at(self, path: str) -> str:
+        """Return the storage in whose directory or mount a path of a node lies, empty when it is none's."""
+        return next((name for directory, name in self._paths if is_below(path, directory)), "") if path.startswith("/") else ""

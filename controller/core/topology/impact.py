@@ -13,7 +13,7 @@ from enum import StrEnum
 from controller.core.facts import service_of
 from controller.core.topology.graph import State
 from controller.core.topology.names import START, at, is_visible, split
-from controller.core.topology.topology import Topology, storages_of
+from controller.core.topology.topology import Topology
 from events.definitions import GuestDefined, HaResourceDefined, HaRuleDefined
 
 
@@ -122,7 +122,7 @@ def _guest(topology: Topology, homes: _Homes, states: Mapping[str, State], vmid:
     targets = () if effect in (Effect.AT_RISK, Effect.NO_START) else homes.of(guest, service)
     if effect is Effect.STOPPED and service and targets and _is_started(topology, service):
         effect = Effect.RESTARTED
-    hit = tuple(one for one in storages_of(guest, "runtime", "start") if at(f"storage/{one}", guest.node) in states)
+    hit = tuple(one for one in topology.storages_of(guest, "runtime", "start") if at(f"storage/{one}", guest.node) in states)
     return GuestImpact(vmid, guest.name, guest.node, effect, hit, targets, service)
 
 
@@ -154,9 +154,9 @@ class _Homes:
 
     def of(self, guest: GuestDefined, service: str) -> tuple[str, ...]:
         """Return the nodes other than its own on which a guest could run now."""
-        storages = tuple(sorted(set(storages_of(guest, "runtime", "start"))))
-        if any(not use.storage and not use.shared and use.need != "history" for use in guest.uses):
-            return ()  # a device or directory of its node
+        storages = tuple(sorted(set(self._topology.storages_of(guest, "runtime", "start"))))
+        if any(not use.storage and not use.shared and use.need == "runtime" for use in guest.uses):
+            return ()  # a device or directory of its node: Proxmox VE refuses to move it
         if storages not in self._known:
             self._known[storages] = tuple(node for node in self._topology.nodes if all(self._works(one, node) for one in storages))
         allowed = self._allowed(service)

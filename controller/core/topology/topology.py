@@ -68,6 +68,12 @@ class Topology:
         """Return everything that is not well when these have failed."""
         return self.graph.spread(failed)
 
+    def storages_of(self, guest: GuestDefined, *needs: str) -> list[str]:
+        """Return the storages that a guest needs in these ways, without repeats; those under its directories included."""
+        built = self._current
+        found = (use.storage or built.storage_at(use.volume) for use in guest.uses if use.need in needs)
+        return list(dict.fromkeys(one for one in found if one))
+
     def _guest(self, graph: Graph, vmid: str) -> None:
         guest = self.facts.get(GuestDefined, vmid)
         if guest is None:
@@ -76,13 +82,8 @@ class Topology:
             graph.remove(at(f"guest/{vmid}", START))
             return
         self.guests[vmid] = guest
-        graph.set(f"guest/{vmid}", (Group((f"node/{guest.node}",)), *_groups(storages_of(guest, "runtime"), guest.node)))
-        graph.set(at(f"guest/{vmid}", START), _groups(storages_of(guest, "start"), guest.node))
-
-
-def storages_of(guest: GuestDefined, *needs: str) -> list[str]:
-    """Return the storages that a guest needs in these ways, without repeats."""
-    return list(dict.fromkeys(use.storage for use in guest.uses if use.storage and use.need in needs))
+        graph.set(f"guest/{vmid}", (Group((f"node/{guest.node}",)), *_groups(self.storages_of(guest, "runtime"), guest.node)))
+        graph.set(at(f"guest/{vmid}", START), _groups(self.storages_of(guest, "start"), guest.node))
 
 
 def _groups(storages: Iterable[str], node: str) -> tuple[Group, ...]:

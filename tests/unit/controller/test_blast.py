@@ -86,7 +86,7 @@ def test_node_that_lost_its_storage_network() -> None:
     ups = [(node, session_up(portal), 1.0) for node in NODES for portal in PORTALS]
     ups += [(node, NfsServerReachable(subject="nfs-server/10.0.3.100", seen=SEEN), 1.0) for node in NODES]
     downs: list[tuple[str, Event, float]] = [("pve2", session_down(portal), 100.0) for portal in PORTALS]
-    opened = [one for one in told(*cluster(), *ups, *downs) if one.change is Change.OPENED][0]
+    opened = next(one for one in told(*cluster(), *ups, *downs) if one.change is Change.OPENED)
 
     assert (opened.cause, opened.entity) == ("node-storage-network", "node/pve2")
     assert opened.guests.frozen == ("102", "202")

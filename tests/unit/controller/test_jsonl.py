@@ -36,9 +36,7 @@ def made(tmp_path: Path) -> Iterator[JsonlSink]:
 
 def rows(first: int, last: int) -> list[LogRow]:
     """Return rows of the log with real events."""
-    return [
-        LogRow(n, *one[:4], one[-1]) for n, one in zip(range(first, last + 1), events() * 100, strict=False)
-    ]
+    return [LogRow(n, *one[:4], one[-1]) for n, one in zip(range(first, last + 1), events() * 100, strict=False)]
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

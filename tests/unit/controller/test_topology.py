@@ -5,7 +5,7 @@ from controller.core.topology.domains import domains, network_of_node
 from controller.core.topology.graph import Graph, Group, State, all_of
 from controller.core.topology.impact import Effect, Impact, impact
 from events.base import Event
-from events.definitions import GuestGone, StorageDefined, StorageUndefined
+from events.definitions import GuestGone, StorageDefined, StorageUndefined, VolumeUse
 from events.entity import Entity, EntityKind
 from tests.sim import facts as make
 
@@ -212,6 +212,18 @@ class TestLocal:
         )
 
         assert effects(impact(state.topology, ["nfs-server/10.0.1.100"]))["301"] is Effect.FROZEN
+
+    def test_bind_mount_into_a_storage(self) -> None:
+        """A container that binds a directory of an NFS storage's mount freezes with it, and moves nowhere by itself."""
+        bind = VolumeUse(key="mp0", volume="/mnt/pve/nfs1/srv", role="bind", need="runtime")
+        state = nfs_cluster(
+            make.storage("nfs1", "nfs", server="10.0.1.100", export="/export/pve", path="/mnt/pve/nfs1"),
+            make.guest(301, "pve2", uses=(bind,)),
+        )
+        hit = {one.vmid: one for one in impact(state.topology, ["nfs-server/10.0.1.100"]).guests}
+
+        assert hit["301"].effect is Effect.FROZEN
+        assert hit["301"].targets == ()
 
     def test_directory_on_a_mount_made_by_hand(self) -> None:
         """A directory on an NFS mount from fstab dies with that server on the nodes that mount it."""

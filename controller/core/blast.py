@@ -1,0 +1,90 @@
+"""What an incident's cause does to storages and guests, by the dependency graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from controller.core.causes import Cause
+from controller.core.state import CONTROLLER, CoreState, Incident
+from controller.core.topology.domains import network_of_node
+from controller.core.topology.graph import State
+from controller.core.topology.impact import Effect, Impact, impact
+from controller.core.topology.names import at
+from controller.core.topology.topology import Topology
+
+_EVERYWHERE: Final = frozenset(
+    {
+        Cause.NFS_SERVER_DOWN,
+        Cause.NFS_NAME_UNRESOLVED,
+        Cause.STORAGE_SUBNET_DOWN,
+        Cause.NODE_DOWN,
+        Cause.ISCSI_PORTAL_DOWN,
+        Cause.ISCSI_TARGET_DOWN,
+        Cause.CEPH_HOST_DOWN,
+        Cause.CEPH_MON_QUORUM,
+        Cause.CEPH_PG_INACTIVE,
+        Cause.CEPH_FULL,
+    }
+)
+"""The thing itself is gone, for whoever uses it and whether or not he noticed yet."""
+_WHERE_SEEN: Final = frozenset(
+    {
+        Cause.NFS_EXPORT_DENIED,
+        Cause.NFS_STALE_HANDLE,
+        Cause.ISCSI_AUTH_REJECTED,
+        Cause.ALL_PATHS_DOWN,
+        Cause.LUN_REMAPPED,
+        Cause.LUN_WWID_CONFLICT,
+        Cause.VG_MISSING,
+    }
+)
+"""The thing is gone for the nodes that say so."""
+_WEAKENED: Final = frozenset(
+    {Cause.PATH_REDUNDANCY_LOST, Cause.NFS_SLOW, Cause.CEPH_OSD_DOWN, Cause.CEPH_PG_DEGRADED, Cause.CEPH_SLOW_OPS, Cause.CEPH_NEARFULL}
+)
+"""The thing still serves."""
+
+
+def blast(state: CoreState, incident: Incident) -> Impact | None:
+    """Return what an incident does; None when its cause is none that storages or guests suffer from."""
+    topology = state.topology
+    nodes = [node for node in incident.nodes if node != CONTROLLER]
+    if incident.cause is Cause.NODE_STORAGE_NETWORK:
+        return impact(topology, _lost_by(topology, incident.entity.partition("/")[2], incident.scope))
+    if incident.cause in _EVERYWHERE:
+        return impact(topology, [incident.entity])
+    if incident.cause in _WHERE_SEEN or incident.cause in _WEAKENED:
+        return impact(topology, seen_from(topology, incident.entity, nodes))
+    return None
+
+
+def guests_hit(incident: Incident, found: Impact) -> tuple[list[str], list[str]]:
+    """Return the VMIDs of guests that stand still, and of those that the next failure would stop."""
+    stopped = [one.vmid for one in found.with_effect(Effect.FROZEN, Effect.STOPPED, Effect.RESTARTED)]
+    at_risk = [one.vmid for one in found.with_effect(Effect.AT_RISK, Effect.NO_START)]
+    return ([], [*stopped, *at_risk]) if incident.cause in _WEAKENED else (stopped, at_risk)
+
+
+def seen_from(topology: Topology, entity: str, nodes: Iterable[str]) -> list[str]:
+    """Return the vertices that stand for an entity as these nodes see it: their views of it, else their storages that need it."""
+    found: list[str] = []
+    for node in nodes:
+        own = at(entity, node)
+        found += [own] if own in topology.graph else _storages(topology, entity, node)
+    return found
+
+
+def _storages(topology: Topology, entity: str, node: str) -> Iterator[str]:
+    states = topology.spread([entity])
+    mine = (at(f"storage/{storage}", node) for storage in topology.storages)
+    return (name for name in mine if states.get(name) is State.FAILED)
+
+
+def _lost_by(topology: Topology, node: str, scope: str) -> list[str]:
+    """Return what a node lost: its way to one thing, else all of its storage network."""
+    if scope:
+        return seen_from(topology, scope, [node])
+    return list(network_of_node(topology, node)) or [
+        name for storage, one in topology.storages.items() if one.shared and (name := at(f"storage/{storage}", node)) in topology.graph
+    ]
