@@ -32,6 +32,7 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
         cell = state.cells[key] = Cell(
             node, reading.entity, reading.aspect, reading.via, reading.layer, Answer.UNKNOWN, since=at, seen=at, notices=reading.notices
         )
+        state.meet(cell)
     if at < cell.seen:
         return False
     cell.seen = at

@@ -152,6 +152,13 @@ class CoreState:
                 self.facts.load(record)
             else:
                 self._table(table)[key] = _RECORDS[table](record)
+        for cell in self.cells.values():
+            self.meet(cell)
+
+    def meet(self, cell: Cell) -> None:
+        """Let the topology know of the way that a new cell tells of: a session's portal and target."""
+        if cell.aspect == "session" and cell.via:
+            self.topology.meet(cell.node, cell.via.partition("/")[2], cell.entity)
 
     def _table(self, name: str) -> dict[str, Any]:
         tables: dict[str, dict[str, Any]] = {

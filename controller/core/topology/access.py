@@ -57,20 +57,38 @@ class Access:
         return access
 
 
-class Portals:
-    """Which portals and LUNs belong to which targets, as nodes use them or are configured to."""
+Way = tuple[str, str, str]
+"""Node, target and portal (an entity) of a session."""
 
-    def __init__(self, facts: Facts) -> None:
+
+class Portals:
+    """Which portals and LUNs belong to which targets, as nodes use them or are configured to.
+
+    ``met`` are ways that events told of; a node that told all its sessions is believed instead.
+    """
+
+    def __init__(self, facts: Facts, met: Iterable[Way] = ()) -> None:
         self._used: dict[tuple[str, str], set[str]] = {}
         self._all: dict[str, set[str]] = {}
         self._targets: dict[str, set[str]] = {}
-        for node, known in facts.of(NodeIscsi).items():
+        told = facts.of(NodeIscsi)
+        for node, known in told.items():
             for target, text in [(one.target, one.portal) for one in known.sessions] + [(one.target, one.portal) for one in known.records]:
-                self._used.setdefault((node, target), set()).add(portal_named(text))
-                self._all.setdefault(target, set()).add(portal_named(text))
+                self._use(node, target, portal_named(text))
             for session in known.sessions:
                 for lun in session.luns:
-                    self._targets.setdefault(lun, set()).add(session.target)
+                    self.hold(lun, session.target)
+        for node, target, portal_ in met:
+            if node not in told:
+                self._use(node, target, portal_)
+
+    def _use(self, node: str, target: str, portal_: str) -> None:
+        self._used.setdefault((node, target), set()).add(portal_)
+        self._all.setdefault(target, set()).add(portal_)
+
+    def hold(self, lun: str, target: str) -> None:
+        """Take in that a target holds a LUN."""
+        self._targets.setdefault(lun, set()).add(target)
 
     def add(self, target: str, text: str) -> None:
         """Take in the portal that storage.cfg names."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from controller.core.facts import Facts
-from controller.core.topology.access import Access
+from controller.core.topology.access import Access, Portals, Way
 from controller.core.topology.graph import Graph
 from controller.core.topology.majorities import Ceph, add_quorum
 from controller.core.topology.names import at, is_visible, properties
@@ -16,14 +18,14 @@ from events.host import NodeNetworks
 class Built:
     """The graph, and what was looked up for it. Built whole each time: it is a matter of milliseconds."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, met: Iterable[Way] = ()) -> None:
         self.graph = Graph()
         self.nodes = facts.nodes()
         self.storages = dict(facts.of(StorageDefined))
         self.networks = {node: Networks(known) for node, known in facts.of(NodeNetworks).items()}
         access = Access(self.graph, self.networks)
         self.ceph = Ceph(self.graph, facts, self.nodes, self.networks)
-        needs = StorageNeeds(self.graph, facts, access, self.ceph)
+        needs = StorageNeeds(self.graph, facts, access, self.ceph, Portals(facts, met))
         for name, storage in self.storages.items():
             for node in self.nodes:
                 if is_visible(storage, node):

@@ -22,17 +22,18 @@ _NETWORK_MOUNTS: Final = {"nfs": "nfs-server", "nfs4": "nfs-server", "cifs": "se
 """File systems of a server, to the entity that their server is."""
 _DIRECTORIES: Final = frozenset({"dir", "btrfs"})
 
+_BY_ID: Final = ".scsi-"
+"""Before the WWID in the name of a LUN."""
 Values = Mapping[str, str]
 
 
 class StorageNeeds:
     """Finds what storages need, and says in the graph what those things need in turn."""
 
-    def __init__(self, graph: Graph, facts: Facts, access: Access, ceph: Ceph) -> None:
-        self._graph, self._access, self._ceph = graph, access, ceph
+    def __init__(self, graph: Graph, facts: Facts, access: Access, ceph: Ceph, portals: Portals) -> None:
+        self._graph, self._access, self._ceph, self._portals = graph, access, ceph, portals
         self._storages = dict(facts.of(StorageDefined))
         self._mounts = facts.of(NodeMounts)
-        self._portals = Portals(facts)
         self._volumes = {node: {group.name: group.luns for group in known.groups} for node, known in facts.of(NodeVolumes).items()}
         self._types: Mapping[str, Callable[[Values, str], Needs]] = {
             "nfs": self._nfs,
@@ -49,6 +50,10 @@ class StorageNeeds:
             values = properties(storage)
             if storage.type in ("iscsi", "iscsidirect") and values.get("portal"):
                 self._portals.add(values.get("target", ""), values["portal"])
+        for storage in self._storages.values():
+            base, lun = base_of(properties(storage))
+            if lun and base in self._storages and (target := properties(self._storages[base]).get("target")):
+                self._portals.hold(lun, target)
 
     def needs(self, name: str, node: str) -> Needs:
         """Return what a storage needs on a node."""
@@ -84,8 +89,8 @@ class StorageNeeds:
         return (Group((f"iscsi-target/{target}",)), *self._access.ways(portals, node))
 
     def _lvm(self, values: Values, node: str) -> Needs:
-        group, base = values.get("vgname", ""), values.get("base", "").partition(":")[0]
-        luns = self._volumes.get(node, {}).get(group, ())
+        group, (base, lun) = values.get("vgname", ""), base_of(values)
+        luns = self._volumes.get(node, {}).get(group) or ((lun,) if lun else ())
         needs = [*all_of(f"vg/{group}")] if group and (base or luns) else []
         if base:
             needs += all_of(at(f"storage/{base}", node))
@@ -146,6 +151,15 @@ class StorageNeeds:
             return (*self._ceph.pool(fsid, pool), *way)
         servers = tuple(dict.fromkeys(f"server/{host_of(one)}" for one in hosts))
         return (Group(servers, len(servers) // 2 + 1), *self._access.way(host_of(hosts[0]), node)) if servers else ()
+
+
+def base_of(values: Values) -> tuple[str, str]:
+    """Return the iSCSI storage that an LVM storage's ``base`` names, and the WWID of its LUN; empty where there is none.
+
+    PVE names a LUN ``CHANNEL.ID.LUN.NAME`` (PVE/Storage/ISCSIPlugin.pm), the name being that below /dev/disk/by-id.
+    """
+    storage, _, volume = values.get("base", "").partition(":")
+    return storage, volume.partition(_BY_ID)[2]
 
 
 def is_below(path: str, directory: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from controller.core.facts import Facts
+from controller.core.topology.access import Way
 from controller.core.topology.build import Built
 from controller.core.topology.graph import Graph, Group, State
 from controller.core.topology.names import START, at
@@ -26,6 +27,13 @@ class Topology:
         self.facts = facts
         self.guests: dict[str, GuestDefined] = {}
         self._built: Built | None = None
+        self._met: set[Way] = set()
+
+    def meet(self, node: str, target: str, portal: str) -> None:
+        """Take note of a session that an event tells of; ``portal`` is an entity."""
+        if (node, target, portal) not in self._met:
+            self._met.add((node, target, portal))
+            self._built = None
 
     def changed(self, kind: type[Event], key: str) -> None:
         """Take note that a fact changed."""
@@ -38,7 +46,7 @@ class Topology:
     @property
     def _current(self) -> Built:
         if self._built is None:
-            self._built = Built(self.facts)
+            self._built = Built(self.facts, self._met)
             self.guests = {}
             for vmid in self.facts.keys(GuestDefined):
                 self._guest(self._built.graph, vmid)

@@ -180,6 +180,21 @@ class TestIscsi:
         assert effects(both) == {"101": Effect.FROZEN}
         assert both.guests[0].targets == ("pve2",)
 
+    def test_sessions_that_events_told_of(self) -> None:
+        """Before a node told all its sessions, those that logged in count: storage.cfg names one portal, the node uses two."""
+        state = make.core(
+            make.nodes("pve1"),
+            make.storage("san", "iscsi", portal="10.0.1.100", target=TARGET),
+            make.storage("vg", "lvm", vgname="vg-iscsi", base=f"san:0.0.0.scsi-{WWID}"),
+            make.guest(101, "pve1", "vg"),
+        )
+        assert effects(impact(state.topology, ["iscsi-portal/10.0.1.100:3260"])) == {"101": Effect.FROZEN}
+        for portal in ("10.0.1.100:3260", "10.0.2.100:3260"):
+            state.topology.meet("pve1", TARGET, f"iscsi-portal/{portal}")
+
+        assert effects(impact(state.topology, ["iscsi-portal/10.0.1.100:3260"])) == {"101": Effect.AT_RISK}
+        assert effects(impact(state.topology, [f"lun/{WWID}"])) == {"101": Effect.FROZEN}, "the base names the LUN"
+
     def test_lun(self) -> None:
         """A LUN takes the volume group and the guests on it, wherever they run."""
         topology = self.cluster("10.0.1.100:3260", "10.0.2.100:3260").topology
