@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from controller.core.report import IncidentReport
-from faultline import render, view
+from faultline import parse, render, view
 from faultline.errors import CommandError, InputError
 from faultline.formats import StreamFormat
 from faultline.replay import Replay
@@ -30,6 +30,7 @@ app.command(name="incidents")(view.incidents)
 app.command(name="events")(view.events)
 app.command(name="status")(view.status)
 app.command(name="check-config")(view.check_config)
+app.add_typer(parse.app)
 
 UNEQUAL = 5
 """Exit code when a replay does not match its truth."""

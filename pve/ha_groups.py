@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pve.ha_sections import Kind, Property, Section, Warned, comment, flag, priorities, skip_reason
-from pve.ha_sections import parse as parse_sections
+from pve.ha_formats import comment, priorities, skip_reason
+from pve.section_config import Kind, Property, Section, Warned, flag
+from pve.section_config import parse as parse_sections
 
 FILE: Final = "ha/groups.cfg"
 _KIND: Final = Kind(

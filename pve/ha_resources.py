@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pve.ha_sections import Kind, Property, Section, Warned, comment, config_id, count, flag, one_of
-from pve.ha_sections import parse as parse_sections
+from pve.ha_formats import comment, config_id, count
+from pve.section_config import Kind, Property, Section, Warned, flag, one_of
+from pve.section_config import parse as parse_sections
 
 FILE: Final = "ha/resources.cfg"
 STARTED: Final = "started"

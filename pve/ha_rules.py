@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pve.ha_sections import Kind, Property, Section, Warned, encoded_comment, flag, one_of, priorities, resources, skip_reason
-from pve.ha_sections import parse as parse_sections
+from pve.ha_formats import encoded_comment, priorities, resources, skip_reason
+from pve.section_config import Kind, Property, Section, Warned, flag, one_of
+from pve.section_config import parse as parse_sections
 
 FILE: Final = "ha/rules.cfg"
 POSITIVE: Final = "positive"

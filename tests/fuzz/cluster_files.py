@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from pve import ceph_conf, corosync_conf, datacenter_cfg, freshness, ha_status, members, rrd, version_file
+from pve import ceph_conf, corosync_conf, datacenter_cfg, freshness, ha_status, members, rrd, storage_cfg, storage_diff, version_file
 from pve.errors import PveError
 from pve.ha import unite
 from pve.ha_groups import parse as parse_groups
 from pve.ha_resources import parse as parse_resources
 from pve.ha_rules import parse as parse_rules
+from pve.release import Release
 
 LIMIT_S: Final = 0.05
 LONGEST: Final = 64 * 1024
@@ -90,6 +91,16 @@ _CEPH: Final = (
 _DATACENTER: Final = b"ha: shutdown_policy=migrate\ncrs: ha=static,ha-rebalance-on-start=1\nmigration: insecure,network=10.1.5.0/24\n"
 _RESOURCES: Final = b"vm: 100\n\tstate started\n\tgroup g1\n\tmax_restart 2\n\tcomment web\n\nct: 101\n\tstate ignored\n\tfailback 0\n\n"
 _GROUPS: Final = b"group: g1\n\tnodes pve1:2,pve2\n\trestricted 1\n\tnofailback 1\n\n"
+_STORAGE: Final = (
+    b"dir: local\n\tpath /var/lib/vz\n\tcontent iso,backup\n\tprune-backups keep-last=3,keep-daily=7\n\n"
+    b"nfs: nas\n\texport /export/pve\n\tpath /mnt/pve/nas\n\tserver 10.0.0.1\n\tcontent images\n\toptions vers=4.2\n\tnodes pve1,pve2\n\n"
+    b"iscsi: san\n\tportal [fd00::1]:3260\n\ttarget iqn.2005-10.org.freenas.ctl:pve\n\tcontent none\n\n"
+)
+_MORE_STORAGE: Final = (
+    b"lvm: vg\n\tvgname vg0\n\tbase san:0.0.0.scsi-36001405\n\tshared 1\n\tbwlimit migration=100,clone=2.5e3\n\n"
+    b"pbs: pbs\n\tserver h\n\tdatastore d\n\tport 8007\n\tpassword p\n\tmax-protected-backups -1\n\n"
+    b"cifs: smb\n\tserver h\n\tshare s\n\tusername u\n\tcontent-dirs iso=a/b,images=c\n\tdisable\n\nzfspool: z\n\tpool p\n\tblocksize 8k\n\n"
+)
 _RULES: Final = (
     b"node-affinity: r1\n\tresources vm:100,ct:101\n\tnodes pve1:2,pve2\n\tstrict 1\n\n"
     b"resource-affinity: r2\n\tresources vm:100,ct:101\n\taffinity negative\n\tdisable 1\n\nresource-affinity: r3\n\tresources vm:1,vm:2\n"
@@ -107,7 +118,14 @@ def _ha(resources: bytes = _RESOURCES, groups: bytes = b"", rules: bytes = _RULE
     return [(ha.allowed_nodes(sid), ha.preferred(sid, _NODES[:2]), ha.apart(sid), ha.failback(sid)) for sid in ha.resources.resources]
 
 
+def _storages(data: bytes) -> object:
+    configs = [storage_cfg.parse(data, release) for release in Release]
+    before, after = (storage_diff.remember(one) for one in configs)
+    return [config.vector() for config in configs], storage_diff.compare(before, after, _NODES)
+
+
 TARGETS: Final = {
+    "storage": Target(_storages, (_STORAGE, _MORE_STORAGE), _SECTIONS),
     "version": Target(version_file.parse, (_VERSION,), _JSON),
     "members": Target(members.parse, (_MEMBERS,), _JSON),
     "rrd": Target(_judge, (_RRD_BODY,), _RRD),

@@ -1,9 +1,9 @@
-"""The section files of HA: one grammar, and tables of which type has which properties.
+"""Proxmox VE's section files: storage.cfg and the files of HA. One grammar; tables say which type has which properties.
 
-Source: pve-common ``PVE/SectionConfig.pm`` (``parse_config``, ``check_value``, ``check_config``), ``PVE/JSONSchema.pm``, 9.2.1; the texts
-of warnings are Proxmox VE's own. A section ends at a line that is empty or ``0``. Its first value of a property counts, and of two
-sections with one id the last. A property with a wrong value is as good as not there; a section without one that is required is there and
-has no content.
+Source: pve-common ``PVE/SectionConfig.pm`` (``parse_config``, ``check_value``, ``check_config``), ``PVE/JSONSchema.pm``, 9.2.1 and 8.3.8;
+the texts of warnings are Proxmox VE's own. A section ends at a line that is empty or ``0``. Its first value of a property counts, and
+of two sections with one id the last. A property with a wrong value is as good as not there; a section without one that is required is
+there and has no content. Bytes are read as Latin-1, so that a character class means to :mod:`re` what it means to Perl on bytes.
 """
 
 from __future__ import annotations
@@ -13,25 +13,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
 
-_PROPERTY: Final = re.compile(r"\s+(\S+)(?:\s+(\S.*))?", re.ASCII | re.DOTALL)
-_COMMENT: Final = re.compile(r"\s*#", re.ASCII)
-_CONFIG_ID: Final = re.compile(r"[a-z][a-z0-9_-]+", re.ASCII | re.IGNORECASE)
-_NODE: Final = re.compile(r"([a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?::([0-9]+))?", re.ASCII)
-_SEPARATORS: Final = re.compile("[,; \t\n\r\f\v\x85\xa0]+")
-"""The last two are blanks for Perl where it takes bytes as Latin-1, as ``ParseUtils.pm`` of Proxmox VE 9 does."""
-_BLANKS: Final = " \t\n\r\f\v"
-_BLANK_RUN: Final = re.compile(f"[{_BLANKS}]+")
-MAX_WARNINGS: Final = 1000
-"""A file that is something else altogether gives one per line; that many say enough."""
-_MAX_COMMENT: Final = 4096
-_MAX_NUMBER: Final = (1 << 63) - 1
-"""Perl would go on with fractions beyond; no priority or count is that large."""
+BLANKS: Final = " \t\n\r\f\v"
+"""What Perl takes for blank in bytes."""
+_BLANK_RUN: Final = re.compile(rf"[{BLANKS}]+")
+_PROPERTY: Final = re.compile(rf"[{BLANKS}]+([^{BLANKS}]+)(?:[{BLANKS}]+([^{BLANKS}].*))?", re.DOTALL)
+_COMMENT: Final = re.compile(rf"[{BLANKS}]*#")
 
 
 class ValueWrongError(Exception):
-    """A property's value is not what its format allows; the message is Proxmox VE's."""
+    """A property's value, or a section, is not what it may be. The message is Proxmox VE's without its last line end."""
 
 
 class Property(NamedTuple):
@@ -42,29 +33,55 @@ class Property(NamedTuple):
     is_flag: bool = False
 
 
-class Kind(NamedTuple):
-    """A type of section: the properties that it takes, and those of the file's other types, which are told apart in warnings."""
-
-    properties: Mapping[str, Property]
-    unexpected: frozenset[str] = frozenset({"type"})
-
-
 class Warned(NamedTuple):
     """A warning that Proxmox VE gives too, at a line that counts from 1."""
 
     line: int
     section: str
     text: str
+    ending: str = "\n"
+    """Line ends that Proxmox VE puts behind it: messages of formats bring one of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section with the values of its properties, as its table's functions made them."""
+    """A section with the values of its properties, as its table's functions made them; ``lines`` says where each stands."""
 
     type: str
     id: str
     line: int
     values: dict[str, Any]
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+Warn = Callable[[str], None]
+
+
+def _nothing(_section: Section, _warn: Warn) -> None:
+    """Leave a section as it is."""
+
+
+class Kind(NamedTuple):
+    """A type of section: the properties that it takes, and those of the file's other types, which are told apart in warnings.
+
+    ``decode`` runs when all lines are read and before the required properties are looked for, ``finish`` after that. Both may change
+    values, warn without naming a place, and raise :class:`ValueWrongError` for a section that is to have no content.
+    """
+
+    properties: Mapping[str, Property]
+    unexpected: frozenset[str] = frozenset({"type"})
+    decode: Callable[[Section, Warn], None] = _nothing
+    finish: Callable[[Section, Warn], None] = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A section that is there without content: its id, where it begins and where Proxmox VE gave it up, and why."""
+
+    id: str
+    line: int
+    end: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,12 @@ class Sections:
     broken: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
     warnings: tuple[Warned, ...] = ()
+    gone: tuple[Broken, ...] = ()
+    """``broken`` with their places."""
+    order: Mapping[str, int] = field(default_factory=dict)
+    """Id to its number among the sections that were not skipped, broken ones included; the later of two with one id."""
+    errors: int = 0
+    """Properties that were there and wrong."""
 
 
 Header = Callable[[str, str], tuple[str, str]]
@@ -89,24 +112,31 @@ class _Parser:
         self._filename = filename
         self._kinds = kinds
         self._header = header
-        self._found: dict[str, Section | str] = {}
+        self._found: dict[str, Section | Broken] = {}
+        self._order: dict[str, int] = {}
+        self._number = 0
         self._warnings: list[Warned] = []
+        self._errors = 0
 
     def parsed(self, digest: str) -> Sections:
         for number, line in self._lines:
             if line in ("", "0"):
                 continue
-            if header := _header(line):
-                self._section(number, header[0].lower(), header[1])
+            if parts := _header(line):
+                self._section(number, parts[0].lower(), parts[1])
             else:
                 self._warn(number, "", f"- ignore config line: {line}")
         sections = {name: found for name, found in self._found.items() if isinstance(found, Section)}
-        broken = {name: found for name, found in self._found.items() if isinstance(found, str)}
-        return Sections(sections, broken, digest, tuple(self._warnings))
+        gone = tuple(found for found in self._found.values() if isinstance(found, Broken))
+        broken = {one.id: one.reason for one in gone}
+        return Sections(sections, broken, digest, tuple(self._warnings), gone, dict(self._order), self._errors)
 
     def _warn(self, number: int, section: str, text: str) -> None:
-        if len(self._warnings) < MAX_WARNINGS:
-            self._warnings.append(Warned(number, section, f"file {self._filename} line {number} {text}"))
+        self._say(number, section, f"file {self._filename} line {number} {text}")
+
+    def _say(self, number: int, section: str, text: str) -> None:
+        shown = text.rstrip("\n")
+        self._warnings.append(Warned(number, section, shown, text[len(shown) :] + "\n"))
 
     def _section(self, number: int, kind_name: str, name: str) -> None:
         identity, reason = self._header(kind_name, name)
@@ -119,30 +149,44 @@ class _Parser:
         for place, line in self._lines:
             if line in ("", "0"):
                 break
-            last = place
             if kind is not None:
+                last = place
                 self._property(place, line, section, kind)
         if kind is not None:
             self._end(last, section, kind)
 
     def _property(self, number: int, line: str, section: Section, kind: Kind) -> None:
-        if not (match := _PROPERTY.fullmatch(line.rstrip(_BLANKS))):
+        if not (match := _PROPERTY.fullmatch(line.rstrip(BLANKS))):
             self._warn(number, section.id, f"(section '{section.id}') - ignore config line: {line}")
             return
         try:
             section.values[match[1]] = _value(match[1], match[2], section, kind)
+            section.lines[match[1]] = number
         except ValueWrongError as wrong:
+            self._errors += 1
             self._warn(number, section.id, f"(section '{section.id}') - unable to parse value of '{match[1]}': {wrong}")
 
     def _end(self, last: int, section: Section, kind: Kind) -> None:
-        missing = [name for name, prop in kind.properties.items() if prop.required and name not in section.values]
         self._found.pop(section.id, None)  # of two sections with one id the last counts, at its place
-        if missing:
-            reason = f"missing value for required option '{missing[0]}'"
-            self._warn(last, section.id, f"(skip section '{section.id}'): {reason}")
-            self._found[section.id] = reason
+        self._order.pop(section.id, None)
+        self._number += 1
+        self._order[section.id] = self._number
+        try:
+            kind.decode(section, lambda text: self._say(last, section.id, text))
+            _complete(section, kind)
+            kind.finish(section, lambda text: self._say(last, section.id, text))
+        except ValueWrongError as wrong:
+            self._warn(last, section.id, f"(skip section '{section.id}'): {wrong}")
+            self._found[section.id] = Broken(section.id, section.line, last, str(wrong))
         else:
             self._found[section.id] = section
+
+
+def _complete(section: Section, kind: Kind) -> None:
+    # Of several that are missing Proxmox VE names any: its table has no order.
+    for name in sorted(name for name, prop in kind.properties.items() if prop.required):
+        if name not in section.values:
+            raise ValueWrongError(f"missing value for required option '{name}'")
 
 
 def parse(data: bytes, filename: str, kinds: Mapping[str, Kind], header: Header) -> Sections:
@@ -150,9 +194,13 @@ def parse(data: bytes, filename: str, kinds: Mapping[str, Kind], header: Header)
     return _Parser(data.decode("latin-1"), filename, kinds, header).parsed(hashlib.sha1(data, usedforsecurity=False).hexdigest())
 
 
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if not _COMMENT.match(line))
+
+
 def _header(line: str) -> tuple[str, str] | None:
     """Split ``type: name``, by hand: a regular expression takes quadratic time for a line of colons."""
-    first, *others = _BLANK_RUN.split(line.rstrip(_BLANKS), maxsplit=2)
+    first, *others = _BLANK_RUN.split(line.rstrip(BLANKS), maxsplit=2)
     if not others:
         kind, mark, rest = first[:-1].rpartition(":")
         name = rest + first[-1:]
@@ -185,19 +233,6 @@ def flag(text: str) -> bool:
     return text == "1"
 
 
-def count(text: str) -> int:
-    """Read a whole number of 0 or more."""
-    if not re.fullmatch("[+-]?[0-9]+", text, re.ASCII):
-        raise ValueWrongError(f"type check ('integer') failed - got '{text}'")
-    if text.startswith("-") and text.strip("-0"):
-        raise ValueWrongError("value must have a minimum value of 0")
-    return _bounded(text.lstrip("+-"))
-
-
-def _bounded(digits: str) -> int:
-    return min(int(digits[:40]), _MAX_NUMBER)
-
-
 def one_of(*allowed: str) -> Callable[[str], str]:
     """Return what reads one of these words."""
 
@@ -207,54 +242,3 @@ def one_of(*allowed: str) -> Callable[[str], str]:
         return text
 
     return read
-
-
-def config_id(text: str) -> str:
-    """Read the id of a group or rule: a letter, then letters, digits, ``_`` and ``-``, two characters at least."""
-    if not _CONFIG_ID.fullmatch(text):
-        raise ValueWrongError(f"invalid format - invalid configuration ID '{text}'")
-    return text
-
-
-def skip_reason(text: str) -> str:
-    """Return why a section with this id is skipped, empty when it is not."""
-    return "" if _CONFIG_ID.fullmatch(text) else f"invalid configuration ID '{text}'"
-
-
-def comment(text: str) -> str:
-    """Read a comment as UTF-8."""
-    if len(text) > _MAX_COMMENT:
-        raise ValueWrongError(f"value may only be {_MAX_COMMENT} characters long")
-    return text.encode("latin-1").decode("utf-8", "replace")
-
-
-def encoded_comment(text: str) -> str:
-    """Read a comment whose special characters stand as ``%XX``, as rules have them."""
-    return unquote(comment(text), errors="replace")
-
-
-def resources(text: str) -> frozenset[str]:
-    """Read a list of resource ids as ``vm:100,ct:101``."""
-    found = _split(text)
-    if not all(re.fullmatch(r"[a-z]+:\S+", sid, re.ASCII) for sid in found):
-        raise ValueWrongError("invalid format - value does not look like a valid ha resource id")
-    return frozenset(found)
-
-
-def priorities(text: str) -> dict[str, int]:
-    """Read a list of nodes as ``pve1:2,pve2``: node to priority, 0 when there is none. Of a node named twice the last counts."""
-    found = [_NODE.fullmatch(node) for node in _split(text)]
-    if not all(found):
-        raise ValueWrongError("invalid format - value does not look like a valid ha node")
-    return {match[1]: _bounded(match[2] or "0") for match in found if match}
-
-
-def _split(text: str) -> list[str]:
-    """Split a list as Proxmox VE does: at NULs if there are any, else at commas, semicolons and blanks."""
-    if "\0" in text:
-        return text.rstrip("\0").split("\0") if text.strip("\0") else []
-    return [word for word in _SEPARATORS.split(text) if word]
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if not _COMMENT.match(line))
