@@ -52,7 +52,7 @@ def change(report: IncidentReport) -> RenderableType:
 
 def ha_sentence(report: IncidentReport) -> str:
     """Say whether moving guests can help."""
-    return "HA can help: the fault is this node's own" if report.ha_can_help else "HA cannot help: the fault is not a node's own"
+    return "HA can help: other nodes are better off" if report.ha_can_help else "HA cannot help: no other node is better off"
 
 
 def incident(report: IncidentReport) -> RenderableType:
