@@ -66,8 +66,8 @@ def _print(console: Console, config: StorageConfig) -> None:
         )
     console.print(table)
     console.print(f"digest {config.digest}", style="dim", highlight=False)
-    for warning in config.warnings:
-        console.print(f"warning: {warning.text}", style="yellow", markup=False, highlight=False)
+    for warning in config.public_warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     for broken in config.broken:
         console.print(
             f"broken: section '{broken.id}' (line {broken.line} to {broken.end}): {broken.reason}."

@@ -31,6 +31,9 @@ _SECRET_OPTION: Final = re.compile(r"(?i)\b(pass(?:word)?|password2|secret|cred(
 """Mount options that hold a password themselves (mount.cifs(8), mount.ceph(8))."""
 
 
+_SECRET_LINE: Final = re.compile(rf"(?is)\b({'|'.join(sorted(SECRETS))}|secret)\b(?!').*")
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """One storage. ``values`` is what Proxmox VE holds, secrets included: it is for comparing, never for telling."""
@@ -70,6 +73,11 @@ class StorageConfig:
         """Return the storages that Proxmox VE can use, in the order of its list."""
         found = {name: one for name, one in self.ids.items() if one is not None}
         return dict(sorted(found.items(), key=lambda item: (self.order.get(item[0], 0), item[0])))
+
+    @property
+    def public_warnings(self) -> tuple[str, ...]:
+        """Return the warnings' texts without what stands behind the name of a secret in a line that nobody understood."""
+        return tuple(_SECRET_LINE.sub(rf"\1 {MASK}", one.text) for one in self.warnings)
 
     def vector(self) -> dict[str, Any]:
         """Return what Proxmox VE's own parser returns, as plain data. Secrets are in it as they are in the file."""

@@ -9,12 +9,16 @@ Place in the flow: IO only; :mod:`agent.classify.pmxcfs` says what a record mean
 * What a record says is only ever a change since the record before; the first look says everything.
 
 Fields of a record, by ``what``: ``served`` has ``starttime``, ``lost`` ``how``, ``quorum`` ``held``, ``member`` ``node``, ``online``
-and ``address``, ``file`` ``path``, ``digest`` (empty: no such file), ``cluster`` and, of storage.cfg, ``outline``. Truth is yes or no.
+and ``address``, ``nodes`` ``names`` (between blanks) and ``cluster``, ``file`` ``path``, ``digest`` (empty: no such file), ``cluster``,
+``release`` and ``text``, ``ha`` ``resources``, ``groups`` and ``rules``, ``guest`` ``node``, ``vmid``, ``kind`` and ``text``, ``guests``
+``node`` and ``vmids``, ``lrm`` ``node`` and ``text``, ``manager`` and ``rrd`` ``text``. Truth is yes or no. A text is a file's bytes as
+Latin-1; it may hold a secret, and no classifier lets it go further.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import select
 import time
@@ -28,7 +32,7 @@ from typing import Any, Final, NamedTuple
 from agent.record import Batch, RawRecord
 from agent.sources.deadline import OneAtATime
 from agent.sources.errors import PmxcfsDeniedError
-from agent.sources.pmxcfs_look import HA, STORAGE_CFG, Content, Look, look
+from agent.sources.pmxcfs_look import ALL, HA, HA_FILES, MANAGER, RRD, STORAGE_CFG, Content, Look, Wanted, look
 from agent.sources.pmxcfs_notify import LocalChanges
 from events.base import Source
 
@@ -38,6 +42,8 @@ EMPTY: Final = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 _PAUSE: Final = 0.1
 """Fewest seconds between two looks, however much is written here."""
 
+_SLOW: Final = 10.0
+"""Seconds between two looks at what changes all the time: the status daemon and HA's managers write every 10 s."""
 Fields = dict[str, str]
 
 
@@ -63,7 +69,7 @@ class PmxcfsSource:
 
     ``plain`` says that it is a directory with a copy of the files and no file system of its own; None finds out by whether
     `.version` is there, but `/etc/pve` itself is never taken for a plain directory. A look that takes longer than
-    ``deadline`` seconds counts as hung.
+    ``deadline`` seconds counts as hung. ``node`` is whose guests are told: this one's by default, :data:`ALL` for those of all nodes.
     """
 
     ended: Final = False
@@ -76,7 +82,10 @@ class PmxcfsSource:
         interval: float = 1.0,
         deadline: float = 5.0,
         moment: Callable[[], Moment] = host_moment,
+        node: str | None = None,
     ) -> None:
+        self._node = node or os.uname().nodename.partition(".")[0]
+        self._slow_due = 0.0
         self._root, self._interval, self._deadline, self._moment = root, interval, deadline, moment
         self._plain = False if root == PVE else plain
         self._worker: OneAtATime[Any] = OneAtATime("pmxcfs-look")
@@ -150,8 +159,12 @@ class PmxcfsSource:
     def _look(self) -> Look | None:
         """Return what is there; None when what was read is torn, which says nothing."""
         everything, self._changed_here = self._changed_here, False
+        now = time.monotonic()
+        wanted = Wanted(self._node, everything, now >= self._slow_due)
+        if wanted.slow:
+            self._slow_due = now + max(_SLOW, self._interval)
         try:
-            found: Look = self._worker.call(partial(look, self._root, self._known, self._plain, everything=everything), self._deadline)
+            found: Look = self._worker.call(partial(look, self._root, self._known, self._plain, wanted), self._deadline)
         except TimeoutError:
             return Look("hung")
         except OSError as error:
@@ -186,14 +199,51 @@ class PmxcfsSource:
             yield from self._say("quorum", {"what": "quorum", "held": _truth(found.quorate)})
         for node, (online, address) in found.members.items():
             yield from self._say(f"member {node}", {"what": "member", "node": node, "online": _truth(online), "address": address})
+        if found.nodes:
+            yield from self._say("nodes", {"what": "nodes", "names": " ".join(found.nodes), "cluster": found.cluster})
         deferred = set()
         for path, content in self._contents(found):
             if self._is_half_written(path, content):
                 deferred.add(path)
             else:
-                yield from self._say(f"file {path}", _file(path, content, found.cluster))
+                yield from self._say(f"file {path}", _file(path, content, found))
         self._emptied = deferred
-        self._known = replace(found, counters={path: count for path, count in found.counters.items() if path not in deferred})
+        yield from self._ha(found, deferred)
+        yield from self._guests(found)
+        yield from self._restless(found)
+        counters = {path: count for path, count in found.counters.items() if path not in deferred}
+        present = self._known.present if found.present is None and self._known is not None else found.present
+        self._known = replace(found, counters=counters, present=present, files={}, guests={}, slow={})
+
+    def _ha(self, found: Look, deferred: set[str]) -> Iterator[Fields]:
+        """Yield HA's files together, when all that are there were read and none is half written."""
+        if any(path in found.files for path in HA_FILES) and not deferred & set(HA_FILES):
+            texts = {Path(path).stem: _text(found.files.get(path)) for path in HA_FILES}
+            yield from self._say("ha", {"what": "ha", **texts})
+
+    def _guests(self, found: Look) -> Iterator[Fields]:
+        for vmid, one in found.guests.items():
+            fields = {"what": "guest", "node": one.node, "vmid": vmid, "kind": one.kind, "text": _text(one.content)}
+            yield from self._say(f"guest {vmid}", fields)
+        if found.present is not None:
+            nodes = set(found.nodes) if self._node == ALL else {self._node}
+            for node in sorted(nodes):
+                vmids = sorted((vmid for vmid, (where, _) in found.present.items() if where == node), key=int)
+                yield from self._say(f"guests {node}", {"what": "guests", "node": node, "vmids": " ".join(vmids)})
+            for about in [
+                about for about in self._said if about.startswith("guest ") and about.removeprefix("guest ") not in found.present
+            ]:
+                del self._said[about]
+
+    def _restless(self, found: Look) -> Iterator[Fields]:
+        for path, data in found.slow.items():
+            text = data.decode("latin-1")
+            if path == RRD:
+                yield {"what": "rrd", "text": text}
+            elif path == MANAGER:
+                yield {"what": "manager", "text": text, "cluster": found.cluster}
+            else:
+                yield {"what": "lrm", "node": Path(path).parts[1], "text": text, "cluster": found.cluster}
 
     def _contents(self, found: Look) -> Iterator[tuple[str, Content]]:
         yield from found.files.items()
@@ -208,16 +258,35 @@ class PmxcfsSource:
         return (content.digest or "") in empty and said is not None and said["digest"] not in empty and path not in self._emptied
 
     def _say(self, about: str, fields: Fields) -> Iterator[Fields]:
-        if self._said.get(about) != fields:
-            self._said[about] = fields
+        """Yield fields that are not as they were said last; of a text only its digest is kept for that."""
+        kept = {name: _digest(value) if len(value) > _SHORT else value for name, value in fields.items()}
+        if self._said.get(about) != kept:
+            self._said[about] = kept
             yield fields
 
 
-def _file(path: str, content: Content, cluster: str) -> Fields:
-    fields = {"what": "file", "path": path, "digest": content.digest or "", "cluster": cluster}
+_SHORT: Final = 64
+"""Characters of a value that is kept as it is."""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha1(text.encode("latin-1", "replace"), usedforsecurity=False).hexdigest()
+
+
+def _file(path: str, content: Content, found: Look) -> Fields:
+    """Return the fields of a file; those of HA come together in a record of their own."""
+    fields = {"what": "file", "path": path, "digest": content.digest or "", "cluster": found.cluster}
+    if path in HA_FILES or path.startswith(f"{HA}/"):
+        return fields
     if path == STORAGE_CFG:
-        fields |= {"digest": content.digest or EMPTY, "outline": content.outline}
-    return fields
+        # Which release's parser reads it is told by what pmxcfs counts: the one of 8 knows no rules.
+        is_eight = bool(found.counters) and HA_FILES[-1] not in found.counters
+        fields |= {"digest": content.digest or EMPTY, "release": "8" if is_eight else "9"}
+    return {**fields, "text": _text(content)}
+
+
+def _text(content: Content | None) -> str:
+    return content.data.decode("latin-1") if content is not None else ""
 
 
 def _truth(value: bool) -> str:

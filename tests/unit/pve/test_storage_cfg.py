@@ -84,6 +84,15 @@ def test_secrets_stay_in_the_parser(name: str, kind: str) -> None:
     assert SECRET not in "".join(one.text for one in config.warnings)
 
 
+@pytest.mark.parametrize("line", [f"password {SECRET}", f"x password {SECRET}", f" keyring: {SECRET}", f"Password={SECRET}"])
+def test_secret_in_a_line_that_nobody_understands(line: str) -> None:
+    """A mistyped line with a password is warned of without it."""
+    config = parse(f"cifs: c1\n\tserver h\n\tshare s\n{line}\n\n{line}\n".encode())
+
+    assert SECRET not in "".join(config.public_warnings)
+    assert any("ignore config line" in one or "unable to parse" in one for one in config.public_warnings)
+
+
 def test_secret_is_shown_as_there() -> None:
     """That a secret is set can be told."""
     config = parse(f"cifs: c1\n\tserver 10.0.0.1\n\tshare s\n\tpassword {SECRET}\n".encode())
