@@ -190,7 +190,7 @@ class Agent:
     def _pmxcfs(self, cursor: str | None) -> AsyncIterator[Batch]:
         del cursor  # /etc/pve has a state, not a history
         group = self._config.pmxcfs
-        return batches(PmxcfsSource(group.root, interval=group.interval, deadline=group.deadline), "pmxcfs")
+        return batches(PmxcfsSource(group.root, interval=group.interval, deadline=group.deadline, node=self._node), "pmxcfs")
 
     def _connect(self, tasks: asyncio.TaskGroup, identity: Identity) -> None:
         """Start an uplink for each configured controller that has none, or one to another place or with another key."""

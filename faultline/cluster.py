@@ -6,20 +6,36 @@ cluster on a laptop and the cluster itself give the same answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgpack
 import typer
 
+from agent.classify.pmxcfs import PmxcfsClassifier
+from agent.errors import AgentError
+from agent.record import RawRecord
+from agent.sources.pmxcfs import Moment, PmxcfsSource
+from agent.sources.pmxcfs_look import ALL
 from controller.config import load_config
+from controller.core.facts import KINDS as FACTS
 from controller.core.state import CoreState
 from controller.errors import ControllerError
 from controller.store import reading
 from controller.store.database import open_readonly
+from events.base import Event
+from events.codec import decode, encode
+from events.envelope import Envelope
 from faultline.errors import CommandError, ConfigurationError, InputError, NothingThereError
+from pve import corosync_conf
 
+_READER: Final = "command-line"
+"""Observer's name of what is read from files."""
+_STREAM: Final = "files"
+_DEADLINE: Final = 60.0
+"""Seconds for reading /etc/pve: here somebody waits, and may press Ctrl-C."""
 CONTROLLER: Final = Path("/etc/faultline/controller.toml")
 
 PveOption = Annotated[
@@ -55,6 +71,61 @@ def node_directories(pairs: list[str]) -> dict[str, Path]:
             raise InputError(f"--node {pair}: {directory} is no directory")
         found[node] = Path(directory)
     return found
+
+
+def read_cluster(pve: Path, nodes: Mapping[str, Path]) -> CoreState:
+    """Return what copies of files say: /etc/pve, and of some nodes their own.
+
+    :raises InputError: when ``pve`` is no directory with such files; names it.
+    """
+    state = CoreState(cluster_name(pve))
+    for envelope in read_events(pve, nodes):
+        if type(envelope.event) in FACTS:
+            state.learn(cast("Event", envelope.event), envelope.observed_at)
+    return state
+
+
+def cluster_name(pve: Path) -> str:
+    """Return the cluster's name from a copy of /etc/pve; ``standalone`` when it names none.
+
+    :raises InputError: when it is no directory.
+    """
+    if not pve.is_dir():
+        raise InputError(f"--pve {pve}: is no directory")
+    file = pve / "corosync.conf"
+    return corosync_conf.parse(file.read_bytes()).cluster or "standalone" if file.is_file() else "standalone"
+
+
+def read_events(pve: Path, nodes: Mapping[str, Path], at: int = 0) -> Iterator[Envelope]:
+    """Yield the events that agents would have sent of these files, through the codec, all observed at ``at`` (UTC µs).
+
+    :raises InputError: when there is nothing to read.
+    """
+    cluster = cluster_name(pve)
+    for count, (node, event) in enumerate(_events(pve, nodes, at), 1):
+        yield decode(encode(Envelope(cluster, node, _STREAM, _STREAM, count, at, 0, event)))
+
+
+def _events(pve: Path, nodes: Mapping[str, Path], at: int) -> Iterator[tuple[str, Event]]:
+    del nodes
+    batch = _look(pve, at)
+    if not any(record.fields.get("what") == "file" and record.fields.get("text") for record in batch):
+        raise InputError(f"--pve {pve}: holds no storage.cfg, corosync.conf or other file of /etc/pve")
+    classifier = PmxcfsClassifier(_READER)
+    for record in batch:
+        yield from ((_READER, event) for event in classifier.classify(record))
+
+
+def _look(pve: Path, at: int) -> tuple[RawRecord, ...]:
+    """Look at the directory once, as an agent would that has all guests for its own."""
+    source = PmxcfsSource(pve, plain=None, interval=0, deadline=_DEADLINE, moment=lambda: Moment(at, 0, _STREAM), node=ALL)
+    try:
+        batch = source.read_batch(timeout=0)
+    except AgentError as error:
+        raise InputError(str(error)) from error
+    finally:
+        source.close()
+    return batch.records if batch is not None else ()
 
 
 def stored_cluster(config: Path) -> CoreState:

@@ -1,8 +1,10 @@
+import hashlib
+import json
+
 import msgpack
 
-from agent.classify.pmxcfs import PmxcfsClassifier, sections
+from agent.classify.pmxcfs import PmxcfsClassifier
 from agent.record import RawRecord
-from agent.sources.pmxcfs_look import outline
 from events.base import Event, Source
 from events.cluster import (
     ClusterFileChanged,
@@ -12,7 +14,19 @@ from events.cluster import (
     PmxcfsServed,
     QuorumLost,
     QuorumRegained,
+    StorageConfigBroken,
     StorageConfigChanged,
+    StorageConfigValid,
+)
+from events.definitions import (
+    CephDefined,
+    CorosyncDefined,
+    GuestDefined,
+    GuestGone,
+    HaRuleDefined,
+    HaRuleGone,
+    StorageDefined,
+    StorageUndefined,
 )
 
 BEFORE = b"""dir: local
@@ -24,18 +38,26 @@ nfs: nas
 \texport /a
 
 cifs: office
+\tserver h
+\tshare s
 \tpassword hunter2
 """
-AFTER = b"dir: local\n\tcontent vztmpl,iso\n\tpath /var/lib/vz\n\ncifs: office\n\tpassword hunter3\n\nlvm: vg\n\tvgname vg-iscsi\n"
-ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
+AFTER = b"dir: local\n\tcontent vztmpl,iso\n\tpath /var/lib/vz\n\ncifs: office\n\tserver h\n\tshare s\n\tpassword hunter3\n\n"
+AFTER += b"lvm: vg\n\tvgname vg-iscsi\n"
+ONE, TWO = "1" * 40, "2" * 40
 
 
 def record(**fields: str) -> RawRecord:
     return RawRecord(Source.PMXCFS, 1, 1, "b", fields)
 
 
-def storage(data: bytes, digest: str, cluster: str = "c1") -> RawRecord:
-    return record(what="file", path="storage.cfg", digest=digest, cluster=cluster, outline=outline(data))
+def storage(data: bytes, cluster: str = "c1") -> RawRecord:
+    digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    return record(what="file", path="storage.cfg", digest=digest, cluster=cluster, release="9", text=data.decode("latin-1"))
+
+
+def changes(events: list[Event]) -> list[StorageConfigChanged]:
+    return [event for event in events if isinstance(event, StorageConfigChanged)]
 
 
 def one(events: list[Event]) -> Event:
@@ -58,30 +80,171 @@ def test_served_lost_restarted() -> None:
     assert again.restarted
 
 
-def test_storage_change_names_sections_only() -> None:
-    """A change names which sections came, went and differ, and shows no value; order of lists and lines is no change."""
+def test_storage_change() -> None:
+    """A change names what came, went and differs, and who can no longer see it; a password only as changed."""
     classifier = PmxcfsClassifier("pve1")
-    assert classifier.classify(storage(BEFORE, ONE)) == []
-    event = one(classifier.classify(storage(AFTER, TWO)))
-    assert isinstance(event, StorageConfigChanged)
+    classifier.classify(record(what="nodes", names="pve1 pve2", cluster="c1"))
+    assert changes(classifier.classify(storage(BEFORE))) == []
+    (event,) = changes(classifier.classify(storage(AFTER)))
     assert (event.added, event.removed, event.changed) == (("vg",), ("nas",), ("office",))
-    assert (event.digest, event.previous, str(event.subject)) == (TWO, ONE, "cluster/c1")
+    assert [(one.storage, one.nodes) for one in event.hidden] == [("nas", ("pve1", "pve2"))]
+    assert [(one.storage, one.name, one.before, one.after) for one in event.changes] == [("office", "password", "***", "***")]
+    assert str(event.subject) == "cluster/c1"
     assert "hunter" not in event.model_dump_json()
     assert "hunter" not in str(classifier.memory())
+
+
+def test_storages_are_defined_once() -> None:
+    """Each storage is told when it is new or differs, and its end; after a restart only what changed meanwhile."""
+    classifier = PmxcfsClassifier("pve1")
+    first = [event for event in classifier.classify(storage(BEFORE)) if isinstance(event, StorageDefined)]
+    assert [event.subject.key for event in first] == ["local", "nas", "office"]
+    assert "hunter" not in "".join(event.model_dump_json() for event in first)
+    later = PmxcfsClassifier("pve1", msgpack.unpackb(msgpack.packb(classifier.memory())))
+    events = later.classify(storage(AFTER))
+    assert [event.subject.key for event in events if isinstance(event, StorageDefined)] == ["vg"]
+    assert [event.subject.key for event in events if isinstance(event, StorageUndefined)] == ["nas"]
+
+
+def test_broken_section() -> None:
+    """The section that blinds every node is told with its lines and reason; so is its end."""
+    classifier = PmxcfsClassifier("pve1")
+    classifier.classify(storage(BEFORE))
+    (broken,) = [event for event in classifier.classify(storage(b"nfs: nas\n\tserver h\n")) if isinstance(event, StorageConfigBroken)]
+    assert (broken.section, broken.line, broken.reason) == ("nas", 1, "missing value for required option 'export'")
+    assert [type(event) for event in classifier.classify(storage(BEFORE)) if event.kind.startswith("storage.config.valid")] == [
+        StorageConfigValid
+    ]
+
+
+def test_guests() -> None:
+    """A guest's storages are told by what they are needed for, and its end when the list lacks it, also after a restart."""
+    classifier = PmxcfsClassifier("pve1")
+    text = "ide2: iso:iso/d.iso,media=cdrom\nname: db\nscsi0: san:vm-100-disk-0\n\n[before]\nscsi0: old:vm-100-disk-0\n"
+    guest = record(what="guest", node="pve1", vmid="100", kind="qemu", text=text)
+    event = one(classifier.classify(guest))
+    assert isinstance(event, GuestDefined)
+    assert [(use.storage, use.need) for use in event.uses] == [("san", "runtime"), ("iso", "start"), ("old", "history")]
+    assert classifier.classify(guest) == []
+    later = PmxcfsClassifier("pve1", msgpack.unpackb(msgpack.packb(classifier.memory())))
+    assert later.classify(guest) == []
+    gone = one(later.classify(record(what="guests", node="pve1", vmids="101")))
+    assert isinstance(gone, GuestGone)
+    assert (gone.subject.key, gone.node) == ("100", "pve1")
+
+
+def test_ha() -> None:
+    """Resources and rules are told with what HA makes of them; groups become rules without leaving anything behind."""
+    classifier = PmxcfsClassifier("pve1")
+    classifier.classify(record(what="nodes", names="pve1 pve2", cluster="c1"))
+    resources, group = "vm: 100\n\tgroup grp\n", "group: grp\n\tnodes pve1:2,pve2\n\trestricted 1\n"
+    events = classifier.classify(record(what="ha", resources=resources, groups=group, rules=""))
+    (rule,) = [event for event in events if isinstance(event, HaRuleDefined)]
+    assert (rule.form, rule.resources, rule.strict, [one.node for one in rule.nodes]) == ("group", ("vm:100",), True, ["pve1", "pve2"])
+    rules = "node-affinity: one\n\tresources vm:100\n\tnodes pve1\n\nnode-affinity: two\n\tresources vm:100\n\tnodes pve2\n"
+    migrated = classifier.classify(record(what="ha", resources="vm: 100\n", groups="", rules=rules))
+    assert [event.subject.key for event in migrated if isinstance(event, HaRuleGone)] == ["grp"]
+    assert all(event.dropped for event in migrated if isinstance(event, HaRuleDefined)), "one guest in two rules: HA drops both"
+
+
+def test_ha_states() -> None:
+    """A service in error, a fenced node, maintenance and disarming are told, and each one's end, also over a restart."""
+    classifier = PmxcfsClassifier("pve1")
+    bad = {
+        "master_node": "pve2",
+        "timestamp": 1,
+        "node_status": {"pve3": "fence"},
+        "node_request": {"pve2": {"maintenance": 1}},
+        "service_status": {"vm:100": {"state": "error", "node": "pve1", "uid": "a"}},
+        "disarm": {"mode": "freeze", "state": "disarmed"},
+    }
+    kinds = {event.kind for event in classifier.classify(record(what="manager", text=json.dumps(bad), cluster="c1"))}
+    assert kinds >= {"ha.service.error", "ha.node.fencing", "ha.node.maintenance", "ha.arming", "ha.service.state", "ha.manager.state"}
+    later = PmxcfsClassifier("pve1", msgpack.unpackb(msgpack.packb(classifier.memory())))
+    good = {
+        "master_node": "pve2",
+        "timestamp": 2,
+        "node_status": {"pve3": "online"},
+        "service_status": {"vm:100": {"state": "stopped", "node": "pve1", "uid": "b"}},
+    }
+    kinds = {event.kind for event in later.classify(record(what="manager", text=json.dumps(good), cluster="c1"))}
+    assert kinds >= {"ha.service.settled", "ha.node.settled", "ha.node.maintenance", "ha.arming"}
+
+
+def test_local_manager() -> None:
+    """Our own local manager is dead when it has services and stopped writing; idle without any it is not."""
+    at = 1_795_000_000 * 1_000_000
+    lrm = {
+        "what": "lrm",
+        "node": "pve1",
+        "text": json.dumps({"state": "active", "mode": "active", "timestamp": 1_795_000_000 - 100, "results": {}}),
+    }
+    classifier = PmxcfsClassifier("pve1")
+    assert classifier.classify(RawRecord(Source.PMXCFS, at, 1, "b", lrm)) == []
+    manager = {"master_node": "pve1", "timestamp": 1, "service_status": {"vm:1": {"state": "started", "node": "pve1", "uid": "a"}}}
+    classifier.classify(record(what="manager", text=json.dumps(manager), cluster="c1"))
+    dead = classifier.classify(RawRecord(Source.PMXCFS, at, 1, "b", lrm))
+    assert [event.kind for event in dead if event.kind.startswith("ha.lrm")] == ["ha.lrm.dead"]
+    alive = classifier.classify(RawRecord(Source.PMXCFS, at - 80_000_000, 1, "b", lrm))
+    assert [event.kind for event in alive if event.kind.startswith("ha.lrm")] == ["ha.lrm.alive"]
+
+
+def test_cluster_files() -> None:
+    """corosync.conf, ceph.conf and datacenter.cfg are told as what they define."""
+    classifier = PmxcfsClassifier("pve1")
+    corosync = "nodelist {\n  node {\n    name: pve1\n    nodeid: 1\n    ring0_addr: 10.0.0.1\n  }\n}\ntotem {\n  cluster_name: c1\n}\n"
+    ceph = "[global]\n\tfsid = 4b5c8c0a\n\tmon_host = 10.0.3.1 10.0.3.2\n[mon.pve1]\n\tpublic_addr = 10.0.3.1\n"
+    event = one(classifier.classify(record(what="file", path="corosync.conf", digest=ONE, cluster="c1", text=corosync)))
+    assert isinstance(event, CorosyncDefined)
+    assert [(node.node, node.addresses) for node in event.nodes] == [("pve1", ("10.0.0.1",))]
+    found = one(classifier.classify(record(what="file", path="ceph.conf", digest=ONE, cluster="c1", text=ceph)))
+    assert isinstance(found, CephDefined)
+    assert [(monitor.name, monitor.address) for monitor in found.monitors] == [("pve1", "10.0.3.1"), ("", "10.0.3.2")]
+
+
+def rrd(at: int, *entries: str) -> RawRecord:
+    """Return a read of .rrd at so many seconds."""
+    return RawRecord(Source.PMXCFS, 1, at * 1_000_000, "b", {"what": "rrd", "text": "".join(f"{entry}\n" for entry in entries)})
+
+
+def node_entry(node: str, at: int) -> str:
+    return f"pve-node-9.0/{node}:86400::{at}:0.52:16:0.03:0.001:67430420480:20000000000:0:0:98497780736:1200:1:2:3:4:0.1:2.5:1.5:0:0"
+
+
+def test_status_feed() -> None:
+    """A storage that the living status daemon stops telling is inactive here; a daemon that stands still is stuck, and heals."""
+    classifier = PmxcfsClassifier("pve1")
+    classifier.classify(record(what="member", node="pve1", online="yes", address="10.0.0.1"))
+    classifier.classify(storage(b"dir: local\n\tpath /var/lib/vz\n\nnfs: nas\n\tserver h\n\texport /x\n"))
+    told: list[str] = []
+    for at in range(0, 400, 10):
+        entries = [node_entry("pve1", 1000 + at)] if at < 200 else [node_entry("pve1", 1190)]
+        entries += [f"pve-storage-9.0/pve1/local:{1000 + min(at, 190)}:10:5"]
+        entries += [f"pve-storage-9.0/pve1/nas:{1000 + min(at, 60)}:10:5"] if at < 200 else []
+        told += [f"{event.kind} {event.subject.key}" for event in classifier.classify(rrd(at, *entries))]
+    assert "storage.active nas" in told
+    assert "storage.inactive nas" in told
+    assert told[-1] == "node.status.stuck pve1"
+    for at in range(400, 500, 10):
+        told += [
+            event.kind
+            for event in classifier.classify(rrd(at, node_entry("pve1", 1000 + at), f"pve-storage-9.0/pve1/local:{1000 + at}:10:5"))
+        ]
+    assert "node.status.alive" in told
 
 
 def test_change_while_the_agent_was_down() -> None:
     """With its memory, plain data, a new classifier tells a change made meanwhile, and tells states anew."""
     classifier = PmxcfsClassifier("pve1")
     served, quorum = record(what="served", starttime="1000"), record(what="quorum", held="yes")
-    for seen in (served, quorum, storage(BEFORE, ONE), record(what="file", path="ceph.conf", digest=ONE)):
+    for seen in (served, quorum, storage(BEFORE), record(what="file", path="ceph.conf", digest=ONE)):
         classifier.classify(seen)
     memory = msgpack.unpackb(msgpack.packb(classifier.memory()))
     later = PmxcfsClassifier("pve1", memory)
     assert isinstance(one(later.classify(served)), PmxcfsServed)
     assert isinstance(one(later.classify(quorum)), QuorumRegained)
     assert later.classify(record(what="file", path="ceph.conf", digest=ONE)) == []
-    assert isinstance(one(later.classify(storage(AFTER, TWO))), StorageConfigChanged)
+    assert len(changes(later.classify(storage(AFTER)))) == 1
 
 
 def test_quorum_members_files() -> None:
@@ -111,20 +274,10 @@ def test_senseless_records() -> None:
         assert classifier.classify(record(**fields)) == []
 
 
-def test_sections_as_pve_reads_them() -> None:
-    """Only a really empty line, or one that is 0, ends a section: headers without one before them belong to the section above."""
-    assert list(sections("dir: a\n\tx\n\nnfs: b\n\ty\n")) == ["a", "b"]
-    assert list(sections("dir: a\n\tx\nnfs: b\n\ty\n")) == ["a"]
-    assert list(sections("dir: a\n\tx\n0\nnfs: b\n")) == ["a", "b"]
-    assert list(sections("dir: a\n \nnfs: b\n")) == ["a"]
-    assert sections("dir: a\n\tx\n\ndir: a\n\ty\n") == sections("dir: a\n\ty\n")
-    assert sections("") == {}
-
-
 def test_many_sections_make_a_small_event() -> None:
-    """An event names a bounded number of sections."""
+    """An event names a bounded number of sections, and is never too long to be sent."""
     classifier = PmxcfsClassifier("pve1")
-    classifier.classify(storage(b"", ONE))
-    event = one(classifier.classify(storage(b"\n\n".join(b"dir: store%d" % number for number in range(500)), THREE)))
-    assert isinstance(event, StorageConfigChanged)
-    assert len(event.added) == 64
+    classifier.classify(storage(b""))
+    events = classifier.classify(storage(b"\n\n".join(b"dir: store%d\n\tpath /x" % number for number in range(500))))
+    assert len(changes(events)[0].added) == 64
+    assert len([event for event in events if isinstance(event, StorageDefined)]) == 500

@@ -10,7 +10,6 @@ import pytest
 
 from agent.sources.errors import PmxcfsDeniedError
 from agent.sources.pmxcfs import PmxcfsSource
-from agent.sources.pmxcfs_look import outline
 from tests.fuse_pmxcfs import Pmxcfs, can_mount
 
 Make = Callable[..., PmxcfsSource]
@@ -25,7 +24,7 @@ def make() -> Iterator[Make]:
     sources: list[PmxcfsSource] = []
 
     def new(root: Path, interval: float = 0.05, deadline: float = 2) -> PmxcfsSource:
-        sources.append(PmxcfsSource(root, interval=interval, deadline=deadline))
+        sources.append(PmxcfsSource(root, interval=interval, deadline=deadline, node="pve1"))
         return sources[-1]
 
     yield new
@@ -67,6 +66,16 @@ def what(name: str, **fields: str) -> Callable[[Fields], bool]:
     return lambda found: found["what"] == name and all(found.get(key) == value for key, value in fields.items())
 
 
+def files(found: list[Fields]) -> list[str]:
+    """Return the paths of the files that records are about."""
+    return [fields["path"] for fields in found if fields["what"] == "file"]
+
+
+def digests(found: list[Fields]) -> list[str]:
+    """Return the digests of the files that records are about."""
+    return [fields["digest"] for fields in found if fields["what"] == "file"]
+
+
 def sha1(data: bytes) -> str:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
@@ -83,7 +92,7 @@ def test_plain_directory(make: Make, plain: Path) -> None:
     assert quiet(source) == []
     (plain / "storage.cfg").write_bytes(MORE)
     changed = news(source, what("file", path="storage.cfg", digest=sha1(MORE)))
-    assert [fields["path"] for fields in changed] == ["storage.cfg"]
+    assert files(changed) == ["storage.cfg"]
 
 
 def test_local_change_is_seen_at_once(make: Make, plain: Path) -> None:
@@ -104,7 +113,7 @@ def test_temporary_and_restless_files_are_ignored(make: Make, plain: Path) -> No
     (plain / "ha" / "manager_status").write_text("{}")
     assert quiet(source) == []
     (plain / "ha" / "rules.cfg").write_text("x")
-    assert [fields["path"] for fields in news(source, what("file", path="ha/rules.cfg"))] == ["ha/rules.cfg"]
+    assert files(news(source, what("file", path="ha/rules.cfg"))) == ["ha/rules.cfg"]
 
 
 def test_removed_file(make: Make, plain: Path) -> None:
@@ -141,26 +150,44 @@ def test_half_written_file_is_awaited(make: Make, plain: Path) -> None:
         assert time.monotonic() < end
         assert source.read_batch(timeout=0.2) is None
     (plain / "storage.cfg").write_bytes(MORE)
-    assert [fields["digest"] for fields in news(source, what("file"))] == [sha1(MORE)]
+    assert digests(news(source, what("file"))) == [sha1(MORE)]
     os.truncate(plain / "storage.cfg", 0)
-    assert [fields["digest"] for fields in news(source, what("file"))] == [sha1(b"")]
+    assert digests(news(source, what("file"))) == [sha1(b"")]
 
 
 def test_directory_in_place_of_a_file(make: Make, plain: Path) -> None:
     """What is no file is left out; the rest is still watched."""
     (plain / "ceph.conf").mkdir()
     found = news(make(plain), what("file", path="ha/resources.cfg"))
-    assert [fields["what"] for fields in found] == ["served", "file", "file"]
+    assert "ceph.conf" not in files(found)
+    assert "ha/resources.cfg" in files(found)
 
 
-def test_no_value_leaves_the_source(make: Make, plain: Path) -> None:
-    """No property value of storage.cfg, least of all a password, is in any record, however it was typed."""
-    odd = MORE + b"password: hunter2\n\npbs: b\npassword hunter2\n\tencryption-key hunter2\n# hunter2\n"
-    (plain / "storage.cfg").write_bytes(odd)
-    found = news(make(plain), what("file", path="storage.cfg"))
-    assert "hunter2" not in str(found)
-    assert "10.1.3.1" not in str(found)
-    assert "cifs: office" in outline(odd)
+def test_ha_files_come_together(make: Make, plain: Path) -> None:
+    """Resources, groups and rules are one record: only together they say where a guest may run."""
+    source = make(plain)
+    first = news(source, what("ha"))
+    assert first[-1]["what"] in ("ha", "guests")
+    assert [fields["resources"] for fields in first if fields["what"] == "ha"] == ["vm: 100\n"]
+    (plain / "ha" / "rules.cfg").write_text("x")
+    found = news(source, what("ha"))
+    assert [(fields["resources"], fields["rules"]) for fields in found if fields["what"] == "ha"] == [("vm: 100\n", "x")]
+
+
+def test_guests_of_a_plain_directory(make: Make, plain: Path) -> None:
+    """This node's guests are told when they are new or changed; who is not there any more is told by the list."""
+    folder = plain / "nodes" / "pve1" / "qemu-server"
+    folder.mkdir(parents=True)
+    (plain / "nodes" / "pve2" / "lxc").mkdir(parents=True)
+    (plain / "nodes" / "pve2" / "lxc" / "200.conf").write_text("rootfs: a:b\n")
+    (folder / "100.conf").write_text("scsi0: a:b\n")
+    source = make(plain)
+    first = news(source, what("guests"))
+    assert [(fields["vmid"], fields["kind"]) for fields in first if fields["what"] == "guest"] == [("100", "qemu")]
+    (folder / "100.conf").write_text("scsi0: a:c\n")
+    assert [fields["text"] for fields in news(source, what("guest"))] == ["scsi0: a:c\n"]
+    (folder / "100.conf").unlink()
+    assert [fields["vmids"] for fields in news(source, what("guests"))] == [""]
 
 
 # A real FUSE file system
@@ -178,11 +205,14 @@ def members(online: int) -> bytes:
     return json.dumps({"nodename": "pve1", "version": 8, "cluster": cluster, "nodelist": nodes}).encode()
 
 
+DOTS = {".members": members(1), ".vmlist": b'{"version": 1}'}
+
+
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Pmxcfs]:
     mountpoint = tmp_path / "etc-pve"
     mountpoint.mkdir()
-    served = Pmxcfs(mountpoint, {".version": version(1000, 1), ".members": members(1), "storage.cfg": STORAGE})
+    served = Pmxcfs(mountpoint, {**DOTS, ".version": version(1000, 1), "storage.cfg": STORAGE})
     yield served
     served.stop()
 
@@ -197,7 +227,8 @@ def test_first_look_at_a_mount(make: Make, mounted: Pmxcfs) -> None:
         {"what": "member", "node": "pve1", "online": "yes", "address": "10.1.1.11"},
         {"what": "member", "node": "pve2", "online": "yes", "address": "10.1.1.12"},
     ]
-    assert what("file", path="storage.cfg", digest=sha1(STORAGE), cluster="c1")(found[4])
+    assert found[4] == {"what": "nodes", "names": "pve1 pve2", "cluster": "c1"}
+    assert what("file", path="storage.cfg", digest=sha1(STORAGE), cluster="c1")(found[5])
 
 
 @fuse
@@ -208,7 +239,7 @@ def test_change_on_another_node(make: Make, mounted: Pmxcfs) -> None:
     mounted.files[".version"] = version(1000, 4)
     assert quiet(source) == []
     mounted.files |= {"storage.cfg": MORE, ".version": version(1000, 5)}
-    assert [fields["digest"] for fields in news(source, what("file"))] == [sha1(MORE)]
+    assert digests(news(source, what("file"))) == [sha1(MORE)]
 
 
 @fuse
@@ -237,7 +268,7 @@ def test_emptied_file_is_told_without_another_counter(make: Make, mounted: Pmxcf
     source = make(mounted.mountpoint)
     quiet(source)
     mounted.files |= {"storage.cfg": b"", ".version": version(1000, 2)}
-    assert [fields["digest"] for fields in news(source, what("file"))] == [sha1(b"")]
+    assert digests(news(source, what("file"))) == [sha1(b"")]
 
 
 @fuse
@@ -259,11 +290,11 @@ def test_restart(make: Make, mounted: Pmxcfs) -> None:
     quiet(source)
     mounted.stop()
     assert news(source, what("lost")) == [{"what": "lost", "how": "unmounted"}]
-    again = Pmxcfs(mounted.mountpoint, {".version": version(2000, 1), ".members": members(1), "storage.cfg": STORAGE})
+    again = Pmxcfs(mounted.mountpoint, {**DOTS, ".version": version(2000, 1), "storage.cfg": STORAGE})
     try:
         assert news(source, what("served")) == [{"what": "served", "starttime": "2000"}]
         again.files |= {"storage.cfg": MORE, ".version": version(2000, 2)}
-        assert [fields["digest"] for fields in news(source, what("file"))] == [sha1(MORE)]
+        assert digests(news(source, what("file"))) == [sha1(MORE)]
     finally:
         again.stop()
 
@@ -311,7 +342,7 @@ def test_torn_dot_file(make: Make, mounted: Pmxcfs) -> None:
     mounted.files["storage.cfg"] = MORE
     assert quiet(source) == []
     mounted.files[".version"] = version(1000, 2)
-    assert [fields["digest"] for fields in news(source, what("file"))] == [sha1(MORE)]
+    assert digests(news(source, what("file"))) == [sha1(MORE)]
 
 
 @fuse
@@ -319,7 +350,7 @@ def test_unreadable_files(make: Make, mounted: Pmxcfs) -> None:
     """A file that we may not read is left out; when we may read nothing at all, that is a typed error and no crash."""
     source = make(mounted.mountpoint)
     mounted.denied = {"storage.cfg", ".members"}
-    assert [fields["what"] for fields in quiet(source)] == ["served", "quorum"]
+    assert [fields["what"] for fields in quiet(source)] == ["served", "quorum", "nodes", "guests"]
     mounted.denied = {".version"}
     with pytest.raises(PmxcfsDeniedError):
         quiet(source)
