@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import classifying, flow, footprint, latency, topology
+from bench import classifying, config_change, flow, footprint, latency, topology
 from bench.figures import Figure, print_json, print_table
 from bench.running import BenchError
 
@@ -26,6 +26,7 @@ _FULL: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     classifying.GROUP: lambda place: classifying.measure(place, 200_000, 5),
     footprint.GROUP: lambda place: footprint.measure(place, 60_000, 20),
     latency.GROUP: lambda place: latency.measure(place, 4, 25),
+    config_change.GROUP: lambda place: config_change.measure(place, 60),
     topology.GROUP: lambda place: topology.measure(place, topology.SIZES, 5),
 }
 _QUICK: Final[dict[str, Callable[[Path], list[Figure]]]] = {
@@ -33,9 +34,10 @@ _QUICK: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     classifying.GROUP: lambda place: classifying.measure(place, 30_000, 2),
     footprint.GROUP: lambda place: footprint.measure(place, 5_000, 5),
     latency.GROUP: lambda place: latency.measure(place, 2, 2),
+    config_change.GROUP: lambda place: config_change.measure(place, 4),
     topology.GROUP: lambda place: topology.measure(place, (4, 8), 1),
 }
-_HEADINGS: Final = {one.GROUP: one.HEADING for one in (flow, classifying, footprint, latency, topology)}
+_HEADINGS: Final = {one.GROUP: one.HEADING for one in (flow, classifying, footprint, latency, config_change, topology)}
 
 
 def main() -> int:

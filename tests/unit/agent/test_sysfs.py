@@ -28,11 +28,11 @@ def tree(root: Path) -> Path:
     device = root / "class/iscsi_session/session7/device/target2:0:0/2:0:0:0"
     put(device / "wwid", NAA)
     put(device / "block/sdb/dev", "8:16")
-    put(root / "block/dm-0/dm/name", "mpatha")
-    put(root / "block/dm-0/dm/uuid", f"mpath-3{NAA[4:]}")
-    put(root / "block/dm-0/slaves/sdb/dev", "8:16")
-    put(root / "block/dm-1/dm/name", "vg-root")
-    put(root / "block/dm-1/dm/uuid", "LVM-abc")
+    put(root / "class/block/dm-0/dm/name", "mpatha")
+    put(root / "class/block/dm-0/dm/uuid", f"mpath-3{NAA[4:]}")
+    put(root / "class/block/dm-0/slaves/sdb/dev", "8:16")
+    put(root / "class/block/dm-1/dm/name", "vg-root")
+    put(root / "class/block/dm-1/dm/uuid", "LVM-abc")
     return root
 
 
