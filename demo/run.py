@@ -36,6 +36,8 @@ from faultline.scoring import read_truth, score
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RECORDINGS: Final = ROOT / "tests" / "samples" / "recorded" / "three-nodes-1"
+PVE: Final = ROOT / "demo" / "pve"
+"""The /etc/pve that the recorded nodes would have had."""
 NODES: Final = ("pve1", "pve2", "pve3")
 BEGIN: Final = datetime(2026, 11, 23, 2, 54, 40, tzinfo=UTC)
 """Shortly before the first line that any fault left: 173 s after that fault began, since kernels take their time."""
@@ -71,6 +73,7 @@ class Demo:
             shutil.copy(keys / f"{node}.key", agents)
         (self.place / "webhook.secret").write_text(f"whsec_{base64.b64encode(os.urandom(32)).decode()}\n")
         (self.place / "controller.toml").write_text(_CONTROLLER.format(place=self.place, web=self.web.port, mail=self.mail.port))
+        shutil.copytree(PVE, self.place / "pve")
         for node in NODES:
             (self.place / f"{node}.toml").write_text(_AGENT.format(place=self.place, node=node))
         self.feeds = [Feed(RECORDINGS / f"{node}.export.xz", self.place / f"{node}.journal") for node in NODES]
@@ -186,7 +189,10 @@ files = ["{place}/{node}.journal"]
 start = "beginning"
 
 [pmxcfs]
-enabled = false  # the recorded nodes were plain Debian
+root = "{place}/pve"  # the recorded nodes were plain Debian: demo/pve is what theirs would have been
+
+[host]
+enabled = false  # this machine's networks and mounts are not the recorded nodes'
 
 [spool]
 path = "{place}/{node}.spool.db"
@@ -204,9 +210,8 @@ def show_webhook(console: Console, call: Call, secret: Path) -> None:
     expected = signature(read_secret(secret), call.headers["webhook-id"], seconds, call.body)
     good = compare_digest(expected, call.headers["webhook-signature"])
     body = json.loads(call.body)
-    short = {
-        key: body[key] for key in ("type", "change", "id", "cause", "entity", "confidence", "nodes", "ha_can_help", "why", "opened_at")
-    }
+    shown = ("type", "change", "id", "cause", "entity", "confidence", "nodes", "storages", "guests", "ha_can_help", "why", "opened_at")
+    short = {key: body[key] for key in shown}
     lines = [f"{name}: {call.headers[name]}" for name in ("webhook-id", "webhook-timestamp", "webhook-signature")]
     text = "\n".join([*lines, f"(signature {'verified' if good else 'WRONG'})", "", json.dumps(short, indent=2), "…"])
     console.print(Panel(Text(text), title="a webhook, as it arrived", border_style="blue", width=min(console.width, PANEL)))
@@ -233,7 +238,15 @@ def poke(console: Console, place: Path) -> None:
     """Say what else can be looked at."""
     command = f".venv/bin/faultline {{}} --config {place}/controller.toml"
     console.print("\n[bold]To look further[/] (with [bold]make demo HOLD=1[/] it stays up):")
-    for text in ("status", "incidents --all", "incidents fl-…", "events --follow", "events --format jsonl"):
+    for text in (
+        "status",
+        "incidents --all",
+        "incidents fl-…",
+        "events --follow",
+        "domains",
+        "what-if --fail nfs-server/10.1.3.1",
+        "topology",
+    ):
         console.print(f"  {command.format(text)}")
     console.print(f"  tail -f {place}/faultline.jsonl      # what a SIEM's shipper reads")
     console.print("  .venv/bin/faultline replay --help    # the same verdicts from recorded journals, without any service")

@@ -14,6 +14,7 @@ import typer
 
 from controller.core.report import IncidentReport
 from faultline import draw, parse, render, view, whatif
+from faultline.cluster import cluster_name, facts
 from faultline.errors import CommandError, InputError
 from faultline.formats import StreamFormat
 from faultline.replay import Replay
@@ -42,12 +43,12 @@ UNEQUAL = 5
 @app.command()
 def replay(
     journal: Annotated[list[str], typer.Option(help="NODE=FILE: journal in export format (also .xz) or native; once per node.")],
-    pve: Annotated[Path | None, typer.Option(help="Copy of /etc/pve; gives the cluster's name.")] = None,
+    pve: Annotated[Path | None, typer.Option(help="Copy of /etc/pve: reports then name storages, guests and HA.")] = None,
     truth: Annotated[Path | None, typer.Option(help="truth.jsonl: print precision and recall against it.")] = None,
     output: Annotated[StreamFormat, typer.Option("--format")] = StreamFormat.TEXT,
 ) -> None:
     """Name the incidents in recorded journals: no service, no root."""
-    run = Replay(_journals(journal), _cluster(pve))
+    run = Replay(_journals(journal)) if pve is None else Replay(_journals(journal), cluster_name(pve), facts(pve))
     faults = read_truth(truth) if truth else None
     console, told = render.console(), []
     for report in run.incidents():
@@ -72,18 +73,6 @@ def _journals(pairs: list[str]) -> dict[str, Path]:
             raise InputError(f"--journal: node {node} is given twice")
         journals[node] = Path(file)
     return journals
-
-
-def _cluster(pve: Path | None) -> str:
-    """Return the cluster's name from a copy of /etc/pve, or ``replay``."""
-    if pve is None:
-        return "replay"
-    if not pve.is_dir():
-        raise InputError(f"--pve {pve}: is no directory")
-    file = pve / "corosync.conf"
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("cluster_name:")]
-    return names[0] if names else "replay"
 
 
 def _summary(run: Replay, told: list[IncidentReport], result: Score | None, output: StreamFormat) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Final, cast
 
 import msgpack
@@ -26,7 +27,9 @@ from controller.errors import ControllerError
 from controller.store import reading
 from controller.store.database import open_readonly
 from events.base import Event
+from events.cluster import MemberJoined, MemberLeft
 from events.codec import decode, encode
+from events.definitions import GuestStatus, HaManagerState, HaServiceState
 from events.envelope import Envelope
 from faultline.errors import CommandError, ConfigurationError, InputError, NothingThereError
 from pve import corosync_conf
@@ -36,6 +39,7 @@ _READER: Final = "command-line"
 _STREAM: Final = "files"
 _DEADLINE: Final = 60.0
 """Seconds for reading /etc/pve: here somebody waits, and may press Ctrl-C."""
+_MOMENTARY: Final = frozenset({MemberJoined, MemberLeft, GuestStatus, HaServiceState, HaManagerState})
 CONTROLLER: Final = Path("/etc/faultline/controller.toml")
 
 PveOption = Annotated[
@@ -79,10 +83,17 @@ def read_cluster(pve: Path, nodes: Mapping[str, Path]) -> CoreState:
     :raises InputError: when ``pve`` is no directory with such files; names it.
     """
     state = CoreState(cluster_name(pve))
-    for envelope in read_events(pve, nodes):
-        if type(envelope.event) in FACTS:
-            state.learn(cast("Event", envelope.event), envelope.observed_at)
+    for envelope in facts(pve, nodes):
+        state.learn(cast("Event", envelope.event), envelope.observed_at)
     return state
+
+
+def facts(pve: Path, nodes: Mapping[str, Path] = MappingProxyType({})) -> list[Envelope]:
+    """Return what the files define, without what they say of a moment: who is online, what is active.
+
+    :raises InputError: as :func:`read_cluster`.
+    """
+    return [envelope for envelope in read_events(pve, nodes) if type(envelope.event) in FACTS and type(envelope.event) not in _MOMENTARY]
 
 
 def cluster_name(pve: Path) -> str:

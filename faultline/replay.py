@@ -7,7 +7,7 @@ core. Between them stands the real codec.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +35,18 @@ class Counts:
 
 
 class Replay:
-    """One replay of recorded journals, ``journals`` being node name to file (export format, also ``.xz``, or native)."""
+    """One replay of recorded journals, ``journals`` being node name to file (export format, also ``.xz``, or native).
 
-    def __init__(self, journals: Mapping[str, Path], cluster: str = "replay") -> None:
+    ``facts`` say what the cluster is made of; they count as known before the first line.
+    """
+
+    def __init__(self, journals: Mapping[str, Path], cluster: str = "replay", facts: Iterable[Envelope] = ()) -> None:
         self.journals = dict(journals)
         self.cluster = cluster
         self.counts = {node: Counts() for node in journals}
         self.timeline = Timeline(cluster, sorted(journals))
         self.last = 0
+        self._facts = tuple(facts)
         self.losses: list[str] = []
         """What could not be read, one sentence each."""
 
@@ -56,7 +60,11 @@ class Replay:
 
     def incidents(self) -> Iterator[IncidentReport]:
         """Yield every change of every incident, in order."""
+        facts = self._facts
         for envelope in self.events():
+            for fact in facts:
+                yield from self.timeline.feed(fact._replace(observed_at=envelope.observed_at))
+            facts = ()
             yield from self.timeline.feed(envelope)
         yield from self.timeline.advance(self.last + GRACE)
 

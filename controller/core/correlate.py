@@ -88,12 +88,12 @@ def _hear(state: CoreState, name: str, now: int) -> None:
 
 def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> None:
     node, event = envelope.node, envelope.event
-    if node not in state.nodes:
-        _node(state, node)
     if isinstance(event, UnknownEvent):
         return
     if type(event) in FACTS:
         state.learn(event, envelope.observed_at)
+    elif node not in state.nodes:  # who only tells facts may be a copy of files
+        _node(state, node)
     for reading in readings(envelope, event):
         if answer(state, node, reading, envelope.observed_at, event.seen.excerpt, envelope):
             look(state, now + (timings.settle if reading.answer is Answer.BAD else SECOND))
