@@ -16,6 +16,7 @@ import structlog
 from systemd.daemon import notify
 
 from agent import VERSION
+from agent.classify.host import HostClassifier
 from agent.classify.journald import JournalClassifier
 from agent.classify.pmxcfs import PmxcfsClassifier
 from agent.config import Config, load_config
@@ -24,7 +25,9 @@ from agent.keys import own_keys, public_key
 from agent.logs import configure
 from agent.pipeline import Line, Pipeline
 from agent.record import Batch, RawRecord
+from agent.sources.deadline import OneAtATime
 from agent.sources.handover import batches
+from agent.sources.host import HostSource
 from agent.sources.journal_reader import Place
 from agent.sources.journald import JournalSource
 from agent.sources.pmxcfs import PmxcfsSource
@@ -99,6 +102,8 @@ class Agent:
         self._uplinks: dict[str, Uplink] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._spool: Spool
+        self._looking: OneAtATime[Any]
+        """Looks at this host: kept when its source is started again, for what hangs in it hangs on."""
 
     async def run(self) -> None:
         """Run until told to stop, or until any part ends by itself: systemd then starts everything anew."""
@@ -168,6 +173,9 @@ class Agent:
             log.info("no Proxmox VE here, pmxcfs is not watched", root=str(root))
         elif self._config.pmxcfs.enabled:
             lines.append(Line(Source.PMXCFS, self._pmxcfs, self._classifier(PmxcfsClassifier)))
+        if self._config.host.enabled:
+            self._looking = OneAtATime("host-look")
+            lines.append(Line(Source.HOST, self._host, self._classifier(HostClassifier)))
         self._pipelines = [Pipeline(line, self._spool, self._node, self._boot_id, _moment) for line in lines]
         return self._pipelines
 
@@ -192,6 +200,12 @@ class Agent:
         group = self._config.pmxcfs
         return batches(PmxcfsSource(group.root, interval=group.interval, deadline=group.deadline, node=self._node), "pmxcfs")
 
+    def _host(self, cursor: str | None) -> AsyncIterator[Batch]:
+        del cursor  # a node has a state, not a history
+        group = self._config.host
+        looks = HostSource(mounts_interval=group.mounts_interval, interval=group.interval, deadline=group.deadline, worker=self._looking)
+        return batches(looks, "host")
+
     def _connect(self, tasks: asyncio.TaskGroup, identity: Identity) -> None:
         """Start an uplink for each configured controller that has none, or one to another place or with another key."""
         for one in self._config.uplink.controllers:
@@ -200,9 +214,15 @@ class Agent:
             if current is None or current.peer != peer:
                 if current is not None:
                     self._sending.pop(peer.name).cancel()
-                uplink = Uplink(self._spool, peer, identity, self._config.uplink.heartbeat, utc, self._troubles)
+                uplink = Uplink(self._spool, peer, identity, self._config.uplink.heartbeat, utc, self._troubles, self._repeat)
                 self._uplinks[peer.name] = uplink
                 self._sending[peer.name] = tasks.create_task(uplink.run(), name=f"uplink {peer.name}")
+
+    def _repeat(self) -> None:
+        """Say again what sources with a state have said: a controller lacks it."""
+        for one in self._pipelines:
+            if one.line.source is not Source.JOURNALD:
+                one.repeat()
 
     def _troubles(self) -> dict[str, str]:
         return {one.line.source.value: one.trouble for one in self._pipelines}

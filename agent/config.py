@@ -74,6 +74,18 @@ class Pmxcfs(Group):
     """Seconds after which a read counts as hung."""
 
 
+class Host(Group):
+    """What this node is made of: networks, mounts, iSCSI sessions, multipath maps, volume groups."""
+
+    enabled: bool = True
+    interval: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """Seconds between two looks at everything but the mounts. Whatever breaks is seen by other sources long before."""
+    mounts_interval: Annotated[float, Field(ge=1, le=3600)] = 10.0
+    """Seconds between two looks at the table of mounts. The kernel tells of most changes at once."""
+    deadline: Seconds = 10.0
+    """Seconds after which a look counts as hung. It reads only files that the kernel answers from memory, and a few below /etc."""
+
+
 class Spool(Group):
     """Where events wait until the controllers have them."""
 
@@ -118,6 +130,7 @@ class Config(Group):
     node: Node = Field(default_factory=Node)
     journal: Journal = Journal()
     pmxcfs: Pmxcfs = Pmxcfs()
+    host: Host = Host()
     spool: Spool = Spool()
     uplink: Uplink
 

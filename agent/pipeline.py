@@ -40,6 +40,9 @@ class Classifier(Protocol):
     def memory(self) -> dict[str, Any]:
         """Return what it must know after a restart."""
 
+    def repeat(self) -> None:
+        """Say again what was said before, when it is seen the next time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -65,6 +68,14 @@ class Pipeline:
         self._now = now
         self._cursor_due = 0.0
         self._pause = FIRST_PAUSE
+        self._repeating = False
+        self._following: asyncio.Task[None] | None = None
+
+    def repeat(self) -> None:
+        """Begin anew and say everything again that has a state: a controller does not know it."""
+        if self._following is not None and not self._repeating:
+            self._repeating = True
+            self._following.cancel()
 
     async def run(self) -> None:
         """Run until cancelled, or until the source ends (a journal that is only read once).
@@ -72,8 +83,14 @@ class Pipeline:
         :raises SpoolDamagedError: when the spool turns out to be damaged.
         """
         while True:
+            self._following = asyncio.create_task(self._follow(), name=f"follow {self.line.source.value}")
             try:
-                await self._follow()
+                await self._following
+            except asyncio.CancelledError:
+                ending = asyncio.current_task()
+                if not self._repeating or (ending is not None and ending.cancelling()):
+                    raise
+                continue
             except SpoolDamagedError:
                 raise
             except AgentError as error:
@@ -89,6 +106,9 @@ class Pipeline:
         name = self.line.source.value
         cursor = await self._spool.cursor(name)
         classifier = self.line.classifier(await self._spool.memory(name))
+        if self._repeating:
+            self._repeating = False
+            classifier.repeat()
         async with aclosing(self.line.open(cursor)) as batches:  # type: ignore[type-var]
             async for batch in batches:
                 if self.trouble:

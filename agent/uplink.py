@@ -84,6 +84,7 @@ class Uplink:
         heartbeat: float,
         now: Callable[[], int],
         sources: Callable[[], dict[str, str]],
+        missed: Callable[[], None] = lambda: None,
     ) -> None:
         self.peer = peer
         self.connected = False
@@ -93,6 +94,8 @@ class Uplink:
         self._heartbeat = heartbeat
         self._now = now
         self._sources = sources
+        self.missed = missed
+        """Called when the controller will never get events that the spool no longer holds."""
         self._said = ""
 
     async def run(self) -> None:
@@ -235,6 +238,9 @@ class _Session:
             await self._renew(answer.acked, position.last)
         self._sent = self._acked = answer.acked
         self._uplink.welcomed(position.stream, answer.acked)
+        if answer.acked + 1 < position.first:
+            # It is new, lost its database, or the spool dropped events: definitions that did not change since were among them.
+            self._uplink.missed()
 
     async def _renew(self, acked: int, last: int) -> None:
         """Begin another stream: the sequences that we would use next name other events at the controller."""

@@ -15,9 +15,12 @@ from typing import Annotated, Final, cast
 import msgpack
 import typer
 
+from agent.classify.host import HostClassifier
+from agent.classify.host_networks import HostFileError
 from agent.classify.pmxcfs import PmxcfsClassifier
 from agent.errors import AgentError
 from agent.record import RawRecord
+from agent.sources.host import look
 from agent.sources.pmxcfs import Moment, PmxcfsSource
 from agent.sources.pmxcfs_look import ALL
 from controller.config import load_config
@@ -26,7 +29,7 @@ from controller.core.state import CoreState
 from controller.errors import ControllerError
 from controller.store import reading
 from controller.store.database import open_readonly
-from events.base import Event
+from events.base import Event, Source
 from events.cluster import MemberJoined, MemberLeft
 from events.codec import decode, encode
 from events.definitions import GuestStatus, HaManagerState, HaServiceState
@@ -118,13 +121,24 @@ def read_events(pve: Path, nodes: Mapping[str, Path], at: int = 0) -> Iterator[E
 
 
 def _events(pve: Path, nodes: Mapping[str, Path], at: int) -> Iterator[tuple[str, Event]]:
-    del nodes
     batch = _look(pve, at)
     if not any(record.fields.get("what") == "file" and record.fields.get("text") for record in batch):
         raise InputError(f"--pve {pve}: holds no storage.cfg, corosync.conf or other file of /etc/pve")
     classifier = PmxcfsClassifier(_READER)
     for record in batch:
         yield from ((_READER, event) for event in classifier.classify(record))
+    for node, root in nodes.items():
+        yield from ((node, event) for event in _host(node, root, at))
+
+
+def _host(node: str, root: Path, at: int) -> Iterator[Event]:
+    """Yield what a copy of a node's own files says."""
+    classifier = HostClassifier(node)
+    for fields in look(root):
+        try:
+            yield from classifier.classify(RawRecord(Source.HOST, at, 0, _STREAM, fields))
+        except HostFileError as error:
+            raise InputError(f"--node {node}={root}: {error}") from error
 
 
 def _look(pve: Path, at: int) -> tuple[RawRecord, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import unquote
 
 from pve.section_config import ValueWrongError
 
@@ -15,6 +14,7 @@ _CONFIG_ID: Final = re.compile(r"[a-z][a-z0-9_-]+", re.ASCII | re.IGNORECASE)
 _NODE: Final = re.compile(r"([a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?::([0-9]+))?", re.ASCII)
 _SEPARATORS: Final = re.compile("[,; \t\n\r\f\v\x85\xa0]+")
 """The last two are blanks for Perl where it takes bytes as Latin-1, as ``ParseUtils.pm`` of Proxmox VE 9 does."""
+_ENCODED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _MAX_COMMENT: Final = 4096
 _MAX_NUMBER: Final = (1 << 63) - 1
 """Perl would go on with fractions beyond; no priority or count is that large."""
@@ -54,7 +54,8 @@ def comment(text: str) -> str:
 
 def encoded_comment(text: str) -> str:
     """Read a comment whose special characters stand as ``%XX``, as rules have them."""
-    return unquote(comment(text), errors="replace")
+    data = _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), comment(text).encode("utf-8", "replace"))
+    return data.decode("utf-8", "replace")
 
 
 def resources(text: str) -> frozenset[str]:

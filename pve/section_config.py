@@ -19,6 +19,8 @@ BLANKS: Final = " \t\n\r\f\v"
 _BLANK_RUN: Final = re.compile(rf"[{BLANKS}]+")
 _PROPERTY: Final = re.compile(rf"[{BLANKS}]+([^{BLANKS}]+)(?:[{BLANKS}]+([^{BLANKS}].*))?", re.DOTALL)
 _COMMENT: Final = re.compile(rf"[{BLANKS}]*#")
+_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+"""Perl's ``lc`` of bytes knows ASCII only, unlike Python's of Latin-1."""
 
 
 class ValueWrongError(Exception):
@@ -122,8 +124,8 @@ class _Parser:
         for number, line in self._lines:
             if line in ("", "0"):
                 continue
-            if parts := _header(line):
-                self._section(number, parts[0].lower(), parts[1])
+            if ":" in line and (parts := _header(line)):
+                self._section(number, parts[0].translate(_LOWER), parts[1])
             else:
                 self._warn(number, "", f"- ignore config line: {line}")
         sections = {name: found for name, found in self._found.items() if isinstance(found, Section)}
@@ -135,14 +137,17 @@ class _Parser:
         self._say(number, section, f"file {self._filename} line {number} {text}")
 
     def _say(self, number: int, section: str, text: str) -> None:
-        shown = text.rstrip("\n")
-        self._warnings.append(Warned(number, section, shown, text[len(shown) :] + "\n"))
+        if text.endswith("\n"):
+            shown = text.rstrip("\n")
+            self._warnings.append(Warned(number, section, shown, text[len(shown) :] + "\n"))
+        else:
+            self._warnings.append(Warned(number, section, text))
 
     def _section(self, number: int, kind_name: str, name: str) -> None:
         identity, reason = self._header(kind_name, name)
         kind = None if reason else self._kinds.get(kind_name)
         if kind is None:
-            reason = reason or f"unsupported type '{kind_name}'"
+            reason = reason or ("missing type - internal error" if kind_name == "0" else f"unsupported type '{kind_name}'")
             self._warn(number, identity, f"(skip section '{identity}'): {reason}")
         section = Section(kind_name, identity, number, {})
         last = number

@@ -7,9 +7,10 @@ with `storage 'X' does not exist`, so that pvestatd tells no storage at all, on 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,20 +19,14 @@ from pve.release import Release
 from pve.section_config import Broken, Kind, Property, Section, ValueWrongError, Warn, Warned
 from pve.section_config import parse as parse_sections
 from pve.storage_formats import split_list, storage_id
-from pve.storage_types import PROPERTIES, SECRETS, TYPES, StorageType
+from pve.storage_secrets import as_read, public_value, public_warning
+from pve.storage_types import PROPERTIES, TYPES, StorageType
 
 FILE: Final = "storage.cfg"
 LOCAL: Final = "local"
-MASK: Final = "***"
 _LOCAL_PATH: Final = "/var/lib/vz"
 _LOCAL_CONTENT: Final = frozenset({"backup", "images", "iso", "rootdir", "snippets", "vztmpl"})
 _DIRECTORY: Final = re.compile(r"/[-/a-zA-Z0-9_.@]+", re.ASCII)
-_SETS: Final = frozenset({"content", "nodes"})
-_SECRET_OPTION: Final = re.compile(r"(?i)\b(pass(?:word)?|password2|secret|cred(?:entials)?)=[^,]*")
-"""Mount options that hold a password themselves (mount.cifs(8), mount.ceph(8))."""
-
-
-_SECRET_LINE: Final = re.compile(rf"(?is)\b({'|'.join(sorted(SECRETS))}|secret)\b(?!').*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +47,7 @@ class Storage:
     @property
     def public(self) -> dict[str, str]:
         """Return all properties but type, as text, in alphabetical order; of a secret only that it is there."""
-        return {name: _public(name, value) for name, value in sorted(self.values.items()) if name != "type"}
+        return {name: public_value(name, value) for name, value in sorted(self.values.items()) if name != "type"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +58,13 @@ class StorageConfig:
     order: Mapping[str, int]
     digest: str
     """SHA-1 of the bytes in hex, as Proxmox VE's API gives it."""
-    warnings: tuple[Warned, ...]
+    warnings: tuple[Warned, ...] = field(repr=False)
+    """As Proxmox VE gives them; ``public_warnings`` are for showing."""
     broken: tuple[Broken, ...]
     errors: int
     """Properties that were ignored for a wrong value."""
+    source: str = field(repr=False, compare=False)
+    """The file as Latin-1."""
 
     @property
     def storages(self) -> dict[str, Storage]:
@@ -76,8 +74,11 @@ class StorageConfig:
 
     @property
     def public_warnings(self) -> tuple[str, ...]:
-        """Return the warnings' texts without what stands behind the name of a secret in a line that nobody understood."""
-        return tuple(_SECRET_LINE.sub(rf"\1 {MASK}", one.text) for one in self.warnings)
+        """Return the warnings' texts without the secrets that stood in their lines."""
+        if not self.warnings:
+            return ()
+        lines = self.source.split("\n")
+        return tuple(public_warning(one, lines[one.line - 1]) for one in self.warnings)
 
     def vector(self) -> dict[str, Any]:
         """Return what Proxmox VE's own parser returns, as plain data. Secrets are in it as they are in the file."""
@@ -100,7 +101,7 @@ def parse(data: bytes, release: Release = Release.PVE9, filename: str = FILE) ->
     """Read the file's bytes, none for a file that is not there. Any bytes give a value, as they do for Proxmox VE."""
     found = parse_sections(data, filename, _KINDS[release], lambda _, name: (name, storage_id(name, release)))
     ids = {name: _storage(section, release) for name, section in found.sections.items()}
-    broken = tuple(one for one in found.gone if one.id != LOCAL)
+    broken = tuple(replace(one, reason=as_read(one.reason)) for one in found.gone if one.id != LOCAL)
     local = ids.get(LOCAL)
     if local is None or local.type != "dir" or local.values["path"] != _LOCAL_PATH:
         ids[LOCAL] = _FORCED
@@ -108,7 +109,7 @@ def parse(data: bytes, release: Release = Release.PVE9, filename: str = FILE) ->
         kept = {name: value for name, value in local.values.items() if name != "nodes"}
         ids[LOCAL] = Storage(LOCAL, "dir", local.content, None, local.disabled, local.shared, local.line, MappingProxyType(kept))
     everything: dict[str, Storage | None] = {**ids, **{one.id: None for one in broken}}
-    return StorageConfig(everything, found.order, found.digest, found.warnings, broken, found.errors)
+    return StorageConfig(everything, found.order, found.digest, found.warnings, broken, found.errors, data.decode("latin-1"))
 
 
 def _storage(section: Section, release: Release) -> Storage:
@@ -217,15 +218,6 @@ _KINDS: Final = {release: {name: _kind(one, release) for name, one in types.item
 def _plain(value: Any) -> Any:
     if isinstance(value, frozenset):
         return dict.fromkeys(sorted(value), 1)
+    if value == math.inf:
+        return "Inf"  # Perl's word for a number of more than 308 digits; JSON has none
     return int(value) if isinstance(value, bool) else value
-
-
-def _public(name: str, value: Any) -> str:
-    if name in SECRETS:
-        return MASK
-    if isinstance(value, frozenset):
-        return ",".join(sorted(value))
-    if isinstance(value, dict):
-        return ",".join(f"{key}={where}" for key, where in sorted(value.items()))
-    text = str(int(value) if isinstance(value, bool) else value).encode("latin-1", "replace").decode("utf-8", "replace")
-    return _SECRET_OPTION.sub(rf"\1={MASK}", text) if name == "options" else text

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pve.storage_cfg import Storage, StorageConfig
-from pve.storage_types import SECRETS
+from pve.storage_secrets import MASK
 
 Memory = dict[str, dict[str, Any]]
 """Storage id to its type, properties, nodes (None: all), whether it is disabled, and fingerprints of its secrets."""
@@ -53,9 +53,10 @@ def remember(config: StorageConfig) -> Memory:
 
 
 def _remembered(storage: Storage) -> dict[str, Any]:
-    secrets = {name: _fingerprint(storage.id, str(storage.values[name])) for name in sorted(SECRETS & storage.values.keys())}
+    shown = storage.public
+    secrets = {name: _fingerprint(storage.id, str(storage.values[name])) for name, value in shown.items() if MASK in value}
     return {
-        "properties": {TYPE: storage.type, **storage.public},
+        "properties": {TYPE: storage.type, **shown},
         "nodes": None if storage.nodes is None else sorted(storage.nodes),
         "disabled": storage.disabled,
         "secrets": secrets,

@@ -104,7 +104,7 @@ def integer(least: int | None = None, most: int | None = None) -> Read:
 def _number(value: str) -> int | float:
     digits = value.lstrip("+-").lstrip("0")
     if len(digits) > 20 or not -(2**63) <= (found := int(f"{'-' if value[0] == '-' else ''}{digits or '0'}")) < 2**64:
-        return float(value)
+        return float(f"{float(value):.15g}")  # the digits that Perl shows
     return found
 
 
@@ -285,7 +285,8 @@ def _parts(value: str) -> dict[str, str]:
 
 
 def _checked_parts(found: Mapping[str, str], check: Callable[[str, str], str]) -> None:
-    errors = [f"{key}: {message}\n" for key, rest in sorted(found.items()) if (message := check(key, rest))]
+    # Perl holds the name 0 for none, and takes the value as a whole for what is wrong.
+    errors = [f"{'_root' if key == '0' else key}: {message}\n" for key, rest in sorted(found.items()) if (message := check(key, rest))]
     if errors:
         raise wrong(f"format error\n{''.join(errors)}".removesuffix("\n"))
 

@@ -13,9 +13,6 @@ from pve import storage_formats as formats
 from pve.release import Release
 from pve.section_config import Property, flag, one_of
 
-SECRETS: Final = frozenset({"password", "keyring", "encryption-key", "master-pubkey"})
-"""Properties whose values go no further than the parser. Proxmox VE keeps them apart, but takes them from storage.cfg as well."""
-
 
 @dataclass(frozen=True, slots=True)
 class StorageType:

@@ -43,6 +43,8 @@ directory = "{place}/{node}.journals"
 start = "beginning"
 [pmxcfs]
 enabled = false
+[host]
+enabled = false
 [spool]
 path = "{place}/{node}/spool.db"
 [uplink]

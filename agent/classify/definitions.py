@@ -24,6 +24,10 @@ class Definitions:
         """Return what must be kept over a restart."""
         return dict(self._said)
 
+    def repeat(self) -> None:
+        """Say everything again at its next sight. Who was said is still known, so that its end is told."""
+        self._said = dict.fromkeys(self._said, "")
+
     def news(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield those that were not said like this before."""
         for event in events:

@@ -56,6 +56,9 @@ class JournalClassifier:
         """Return what must be kept with the cursor for the next record to be understood after a restart."""
         return {"inventory": self._inventory.dump(), "storm": self._storm.dump()}
 
+    def repeat(self) -> None:
+        """Do nothing: a journal has a history, not a state."""
+
     def classify(self, record: RawRecord) -> list[Event]:
         """Return the events that a record stands for, most often none. Never raises for any text."""
         events = self._boot(record)

@@ -71,6 +71,10 @@ class PmxcfsClassifier:
             "ha": self._ha.memory(),
         }
 
+    def repeat(self) -> None:
+        """Say all definitions again at their next sight: a controller does not know them."""
+        self._definitions.repeat()
+
     def classify(self, record: RawRecord) -> list[Event]:
         """Return the events that a record stands for. Never raises for any text."""
         judge = self._kinds.get(record.fields.get("what", ""))

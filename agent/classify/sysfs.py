@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agent.classify.host_block import lun_id
 from agent.classify.inventory import Inventory, MapState, SessionPeer
 from agent.record import RawRecord
 from events.base import Event, Seen
@@ -14,7 +15,8 @@ from events.entity import portal
 from events.errors import EntityError
 from events.iscsi import IscsiSessionEstablished
 
-_NAA = "naa."
+_EXACT = ("naa.", "eui.")
+"""Forms of which the kernel's text alone gives the name that multipath uses."""
 
 
 def learn(inventory: Inventory, record: RawRecord) -> list[Event]:
@@ -26,8 +28,8 @@ def learn(inventory: Inventory, record: RawRecord) -> list[Event]:
         case "disk":
             if fields["address"] not in inventory.disks:
                 inventory.attach(fields["address"], fields["disk"])
-            if fields["wwid"].startswith(_NAA):
-                inventory.luns.setdefault(fields["address"], "3" + fields["wwid"].removeprefix(_NAA))
+            if fields["wwid"].startswith(_EXACT):
+                inventory.luns.setdefault(fields["address"], lun_id(fields["wwid"]))
         case "map":
             legs = fields["legs"].split()
             state = inventory.maps.setdefault(fields["map"], MapState())

@@ -21,5 +21,9 @@ class PmxcfsDeniedError(TemporaryError):
     """/etc/pve is there, but we may not read it: until somebody puts us into its group, we are blind."""
 
 
+class HostHungError(TemporaryError):
+    """Files of /proc, /sys, /run or /etc, which are always answered at once, are not answered."""
+
+
 class ExportFormatError(JournalError, PermanentError):
     """A file is not in the journal export format; the message names the file and the byte offset."""

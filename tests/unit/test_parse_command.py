@@ -31,6 +31,25 @@ def test_text_names_the_broken_section_and_hides_passwords() -> None:
     assert "hunter2" not in result.stdout
 
 
+def test_text_steers_no_terminal() -> None:
+    """Escape sequences and markup in the file are shown as they stand there."""
+    text = "\x1b[31mred\nrbd: r1\n\tpool \x1b]0;title\x07[bold]x\n\ndir: d1\n\tpath /\x1b[2J\n"
+    result = CliRunner().invoke(app, ["parse", "storage", "-"], input=text)
+
+    assert "\x1b" not in result.stdout
+    assert "ignore config line: \\x1b[31mred" in result.stdout
+    assert "[bold]x" in result.stdout.replace("\n", "")
+
+
+def test_release_is_heeded() -> None:
+    """What only one release knows is a storage there and a warning here."""
+    text = "glusterfs: g1\n\tvolume v\n\tserver h\n"
+    new, old = (CliRunner().invoke(app, ["parse", "storage", "-", "--pve", pve, "--format", "json"], input=text) for pve in "98")
+
+    assert "g1" in json.loads(old.stdout)["ids"]
+    assert json.loads(new.stdout)["warnings"] == ["file storage.cfg line 1 (skip section 'g1'): unsupported type 'glusterfs'\n"]
+
+
 def test_missing_file_is_an_input_error() -> None:
     """A file that is not there is named."""
     result = CliRunner().invoke(app, ["parse", "storage", "/nonexistent/storage.cfg"])

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pve.release import Release
-from pve.storage_cfg import MASK, parse
-from pve.storage_types import PROPERTIES, SECRETS, TYPES
+from pve.storage_cfg import parse
+from pve.storage_secrets import MASK, SECRETS
+from pve.storage_types import PROPERTIES, TYPES
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "conformance"
 FILES = ("storage_cfg_vectors.json", "storage_cfg_more.json")
@@ -84,13 +85,38 @@ def test_secrets_stay_in_the_parser(name: str, kind: str) -> None:
     assert SECRET not in "".join(one.text for one in config.warnings)
 
 
-@pytest.mark.parametrize("line", [f"password {SECRET}", f"x password {SECRET}", f" keyring: {SECRET}", f"Password={SECRET}"])
-def test_secret_in_a_line_that_nobody_understands(line: str) -> None:
-    """A mistyped line with a password is warned of without it."""
-    config = parse(f"cifs: c1\n\tserver h\n\tshare s\n{line}\n\n{line}\n".encode())
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"password {SECRET}",
+        f"x password {SECRET}",
+        f" keyring: {SECRET}",
+        f"Password={SECRET}",
+        f"\tpassword={SECRET}",
+        f"\toptions user=u pass={SECRET}",
+        f"\toptions user=u,password2={SECRET} x",
+        f"password: {SECRET}",
+        f"password: -{SECRET}",
+        f"encryption_key '{SECRET}' password {SECRET}",
+    ],
+)
+@pytest.mark.parametrize("before", ["cifs: c1\n\tserver h\n\tshare s\n", ""])
+def test_secret_in_a_line_that_nobody_understands(before: str, line: str) -> None:
+    """A mistyped line with a password is warned of without it, in a section and outside."""
+    config = parse(f"{before}{line}\n\n{line}\n".encode())
 
+    assert SECRET in "".join(one.text for one in config.warnings)
     assert SECRET not in "".join(config.public_warnings)
-    assert any("ignore config line" in one or "unable to parse" in one for one in config.public_warnings)
+    assert SECRET not in repr(config)
+    assert len(config.public_warnings) == len(config.warnings)
+
+
+def test_warnings_keep_what_is_no_secret() -> None:
+    """Names of secrets and sections are shown, and a warning of the section's end is not about the secret in its last line."""
+    config = parse(b"cifs: pass-1\n\tserver h\n\tpassword s\n\npassthrough x\nnfs: a1\n\tkeyring k\n")
+
+    assert config.public_warnings == tuple(one.text for one in config.warnings)
+    assert len(config.public_warnings) == 4
 
 
 def test_secret_is_shown_as_there() -> None:
@@ -109,6 +135,16 @@ def test_broken_section_is_named_with_its_lines() -> None:
     ]
     assert config.vector()["consequence"] == "storage_info() dies: storage '...' does not exist (undefined ids: a1)"
     assert "b2" in config.storages
+
+
+def test_what_is_shown_is_utf_8() -> None:
+    """Proxmox VE keeps bytes; people see the letters that they typed."""
+    config = parse("ä\ndir: d1\n\tpath /ä\n\nrbd: r1\n\tpool ä\n".encode())
+
+    assert config.public_warnings[0] == "file storage.cfg line 1 - ignore config line: ä"
+    assert config.broken[0].reason == "illegal path for directory storage: /ä"
+    assert config.storages["r1"].public["pool"] == "ä"
+    assert config.vector()["warnings"][0].encode("latin-1").decode() == "file storage.cfg line 1 - ignore config line: ä\n"
 
 
 def test_order_is_proxmox_ves() -> None:

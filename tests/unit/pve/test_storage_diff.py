@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import json
 
-from pve.storage_cfg import MASK, parse
+from pve.storage_cfg import parse
 from pve.storage_diff import PropertyDiff, StorageChanges, compare, remember
+from pve.storage_secrets import MASK
 
 NODES = ("pve1", "pve2", "pve3")
 NFS = "nfs: a1\n\tserver 10.0.0.1\n\texport /x\n"
@@ -60,6 +61,14 @@ def test_secret_changes_without_being_told() -> None:
 
     assert found.properties == (PropertyDiff("c1", "password", MASK, MASK),)
     assert "hunter" not in json.dumps(remember(parse(cifs.format("hunter2").encode())))
+
+
+def test_secret_among_mount_options() -> None:
+    """A password inside the mount options is no less a secret: that it changed is told, the other options are shown."""
+    cifs = "cifs: c1\n\tserver h\n\tshare s\n\toptions vers=3,password={}\n"
+    found = changes(cifs.format("hunter2"), cifs.format("hunter3"))
+
+    assert found.properties == (PropertyDiff("c1", "options", f"vers=3,password={MASK}", f"vers=3,password={MASK}"),)
 
 
 def test_type_change() -> None:
