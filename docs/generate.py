@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from docs.generate_checks import checks_markdown
 from docs.generate_configuration import configuration_markdown
 from docs.generate_incidents import causes_markdown, incident_schema_text, incidents_markdown
 from docs.notes import source_notes
@@ -200,6 +201,7 @@ def documents() -> dict[str, str]:
         "events.schema.json": schema_text(),
         "configuration.md": configuration_markdown(),
         "causes.md": causes_markdown(),
+        "checks.md": checks_markdown(),
         "incidents.md": incidents_markdown(),
         "incident.schema.json": incident_schema_text(),
     }

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from controller.core.report import IncidentReport
-from faultline import draw, parse, render, view, whatif
+from faultline import check_command, draw, parse, render, view, whatif
 from faultline.cluster import cluster_name, facts
 from faultline.errors import CommandError, InputError
 from faultline.formats import StreamFormat
@@ -31,6 +31,7 @@ app.command(name="incidents")(view.incidents)
 app.command(name="events")(view.events)
 app.command(name="status")(view.status)
 app.command(name="check-config")(view.check_config)
+app.command(name="check")(check_command.check)
 app.command(name="what-if")(whatif.what_if)
 app.command(name="domains")(whatif.list_domains)
 app.command(name="topology")(draw.topology)

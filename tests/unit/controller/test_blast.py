@@ -21,7 +21,7 @@ PORTALS = ("10.0.1.100:3260", "10.0.2.100:3260")
 def told(*events: tuple[str, Event, float]) -> list[IncidentReport]:
     """Feed (node, event, seconds) to a core and let an hour pass."""
     timeline = Timeline("prod", NODES)
-    reports = []
+    reports: list[IncidentReport] = []
     for seq, (node, event, at) in enumerate(events, 1):
         moment = T0 + int(at * SECOND)
         reports += timeline.feed(Envelope("prod", node, "boot", "s", seq, moment, int(at * SECOND), event))
