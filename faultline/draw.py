@@ -76,7 +76,7 @@ def edges(found: Topology) -> list[tuple[str, str]]:
         for group in found.graph.needs(name):
             for member in group.members:
                 pairs.add((entity, split(member)[0]))
-    return sorted(pair for pair in _folded(pairs) if pair[0] != pair[1])
+    return sorted({pair for pair in _folded(pairs) if pair[0] != pair[1]})
 
 
 def _folded(pairs: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:

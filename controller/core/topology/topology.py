@@ -25,7 +25,7 @@ class Topology:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self.guests: dict[str, GuestDefined] = {}
+        self._guests: dict[str, GuestDefined] = {}
         self._built: Built | None = None
         self._met: set[Way] = set()
 
@@ -47,7 +47,7 @@ class Topology:
     def _current(self) -> Built:
         if self._built is None:
             self._built = Built(self.facts, self._met)
-            self.guests = {}
+            self._guests = {}
             for vmid in self.facts.keys(GuestDefined):
                 self._guest(self._built.graph, vmid)
         return self._built
@@ -68,6 +68,12 @@ class Topology:
         return self._current.storages
 
     @property
+    def guests(self) -> Mapping[str, GuestDefined]:
+        """Return the guests by VMID, templates included."""
+        assert self._current, "building it finds them"
+        return self._guests
+
+    @property
     def networks(self) -> Mapping[str, Networks]:
         """Return the networks of each node that told them."""
         return self._current.networks
@@ -85,11 +91,11 @@ class Topology:
     def _guest(self, graph: Graph, vmid: str) -> None:
         guest = self.facts.get(GuestDefined, vmid)
         if guest is None:
-            self.guests.pop(vmid, None)
+            self._guests.pop(vmid, None)
             graph.remove(f"guest/{vmid}")
             graph.remove(at(f"guest/{vmid}", START))
             return
-        self.guests[vmid] = guest
+        self._guests[vmid] = guest
         graph.set(f"guest/{vmid}", (Group((f"node/{guest.node}",)), *_groups(self.storages_of(guest, "runtime"), guest.node)))
         graph.set(at(f"guest/{vmid}", START), _groups(self.storages_of(guest, "start"), guest.node))
 
