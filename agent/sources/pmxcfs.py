@@ -279,10 +279,19 @@ def _file(path: str, content: Content, found: Look) -> Fields:
     if path in HA_FILES or path.startswith(f"{HA}/"):
         return fields
     if path == STORAGE_CFG:
-        # Which release's parser reads it is told by what pmxcfs counts: the one of 8 knows no rules.
-        is_eight = bool(found.counters) and HA_FILES[-1] not in found.counters
-        fields |= {"digest": content.digest or EMPTY, "release": "8" if is_eight else "9"}
+        fields |= {"digest": content.digest or EMPTY, "release": "8" if _is_eight(found) else "9"}
     return {**fields, "text": _text(content)}
+
+
+def _is_eight(found: Look) -> bool:
+    """Tell whether the parser of Proxmox VE 8 reads storage.cfg here: by what pmxcfs counts, in a copy by what its files look like."""
+    rules, groups = HA_FILES[-1], HA_FILES[1]
+    if found.counters:
+        return rules not in found.counters
+    feed = found.slow.get(RRD, b"")
+    if b"pve-node-9.0/" in feed or b"pve2-node/" in feed:
+        return b"pve-node-9.0/" not in feed
+    return bool(_text(found.files.get(groups)).strip()) and not _text(found.files.get(rules)).strip()
 
 
 def _text(content: Content | None) -> str:

@@ -174,6 +174,25 @@ def test_ha_files_come_together(make: Make, plain: Path) -> None:
     assert [(fields["resources"], fields["rules"]) for fields in found if fields["what"] == "ha"] == [("vm: 100\n", "x")]
 
 
+@pytest.mark.parametrize(
+    ("files", "release"),
+    [
+        ({}, "9"),
+        ({"ha/groups.cfg": "group: grp\n\tnodes pve1\n"}, "8"),
+        ({"ha/groups.cfg": "group: grp\n\tnodes pve1\n", "ha/rules.cfg": "x"}, "9"),
+        ({".rrd": "pve2-node/pve1:1:2:3\n"}, "8"),
+        ({".rrd": "pve2-node/pve1:1:2:3\npve-node-9.0/pve2:1:2:3\n", "ha/groups.cfg": "group: grp\n\tnodes pve1\n"}, "9"),
+    ],
+)
+def test_release_is_told_by_content(make: Make, plain: Path, files: dict[str, str], release: str) -> None:
+    """Which release's parser reads a copied storage.cfg is seen in what lies beside it; a cluster with one node on 9 counts as 9."""
+    for path, text in files.items():
+        (plain / path).write_text(text)
+
+    assert news(make(plain), what("file", path="storage.cfg"))
+    assert [fields["release"] for fields in quiet(make(plain), 1) if fields.get("path") == "storage.cfg"] == [release]
+
+
 def test_guests_of_a_plain_directory(make: Make, plain: Path) -> None:
     """This node's guests are told when they are new or changed; who is not there any more is told by the list."""
     folder = plain / "nodes" / "pve1" / "qemu-server"
