@@ -99,7 +99,8 @@ _STORAGE: Final = (
 _MORE_STORAGE: Final = (
     b"lvm: vg\n\tvgname vg0\n\tbase san:0.0.0.scsi-36001405\n\tshared 1\n\tbwlimit migration=100,clone=2.5e3\n\n"
     b"pbs: pbs\n\tserver h\n\tdatastore d\n\tport 8007\n\tpassword p\n\tmax-protected-backups -1\n\n"
-    b"cifs: smb\n\tserver h\n\tshare s\n\tusername u\n\tcontent-dirs iso=a/b,images=c\n\tdisable\n\nzfspool: z\n\tpool p\n\tblocksize 8k\n\n"
+    b"cifs: smb\n\tserver h\n\tshare s\n\tusername u\n\tcontent-dirs iso=a/b,images=c\n\tdisable\n\n"
+    b"zfspool: z\n\tpool p\n\tblocksize 8k\n\n"
 )
 _RULES: Final = (
     b"node-affinity: r1\n\tresources vm:100,ct:101\n\tnodes pve1:2,pve2\n\tstrict 1\n\n"
