@@ -205,9 +205,9 @@ def test_what_is_written_is_found(drives: dict[str, str]) -> None:
         b"scsi0: x\n" * 7281,
     ],
 )
-def test_64_kib_of_anything_is_quick(data: bytes) -> None:
-    """No input of this size takes 50 ms of processor time per parser: nothing in the parser is quadratic."""
+def test_64_kib_of_anything_does_not_hang(data: bytes) -> None:
+    """Nothing in the parsers is quadratic: an input of this size would then take minutes."""
     start = time.process_time()
     parse(data, 101)
     lxc_config.parse(data, 101)
-    assert time.process_time() - start < 0.1
+    assert time.process_time() - start < 20

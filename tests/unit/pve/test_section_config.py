@@ -79,7 +79,7 @@ def test_long_lines_take_no_time(line: bytes) -> None:
     """Whatever stands in a long line, outside and inside a section, it is read at once; a quadratic search would take minutes."""
     began = time.perf_counter()
     ha_resources.parse(line + b"\nvm: 100\n" + line)
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 20
 
 
 def test_groups() -> None:

@@ -103,10 +103,10 @@ def test_any_text_is_split_or_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["/" * 65536, "base-1-" * 9362, "1/" * 32768, "a," * 32768, "=" * 65536, "vm-1-" + "/a" * 32760])
 def test_long_names_take_linear_time(text: str) -> None:
-    """64 KiB of separators cost milliseconds."""
+    """64 KiB of separators do not hang: what is quadratic takes minutes."""
     start = time.process_time()
     name_of(text)
     split(text)
     with pytest.raises(ValueFormatError):
         properties(text)
-    assert time.process_time() - start < 0.05
+    assert time.process_time() - start < 20
