@@ -86,6 +86,58 @@ class Host(Group):
     """Seconds after which a look counts as hung. It reads only files that the kernel answers from memory, and a few below /etc."""
 
 
+class Nfs(Group):
+    """NFS servers and mounts."""
+
+    enabled: bool = True
+    interval: Annotated[float, Field(ge=0.5, le=60)] = 2.0
+    """Seconds between two RPC NULL calls to each server; one such call costs a server less than a client's keep-alive."""
+    deadline: Annotated[float, Field(ge=0.2, le=30)] = 1.5
+    """Seconds that a server has to answer. A NULL call touches no disk: even over a slow network it takes milliseconds."""
+    mounts_interval: Annotated[float, Field(ge=1, le=600)] = 5.0
+    """Seconds between two looks at each mount for what only the mount knows: denied export, stale handle, read-only."""
+    mounts_deadline: Annotated[float, Field(ge=1, le=60)] = 5.0
+    """Seconds after which a look at a mount is left behind."""
+    latency_interval: Annotated[float, Field(ge=1, le=600)] = 10.0
+    """Seconds between two looks at the kernel's statistics."""
+    latency_limit: Seconds = 0.020
+    """Seconds per operation that count as slow when they last. 20 ms is where databases in guests begin to suffer."""
+
+
+class Iscsi(Group):
+    """iSCSI portals and sessions."""
+
+    enabled: bool = True
+    interval: Annotated[float, Field(ge=0.5, le=60)] = 2.0
+    """Seconds between two TCP connections to each portal."""
+    deadline: Annotated[float, Field(ge=0.2, le=30)] = 2.0
+    """Seconds that a portal has to accept one."""
+    sessions_interval: Annotated[float, Field(ge=0.2, le=60)] = 1.0
+    """Seconds between two looks at the kernel's sessions."""
+
+
+class Multipath(Group):
+    """Multipath maps, their paths, and what each path leads to."""
+
+    enabled: bool = True
+    interval: Annotated[float, Field(ge=1, le=600)] = 5.0
+    """Seconds between two questions to multipathd."""
+    sysfs_interval: Annotated[float, Field(ge=0.2, le=60)] = 1.0
+    """Seconds between two looks at the kernel's disks and maps."""
+    deadline: Seconds = 5.0
+    """Seconds after which multipathd counts as hung."""
+
+
+class Lvm(Group):
+    """LVM volume groups of storage.cfg."""
+
+    enabled: bool = True
+    interval: Annotated[float, Field(ge=1, le=600)] = 5.0
+    """Seconds between two looks."""
+    deadline: Seconds = 10.0
+    """Seconds after which a look counts as hung."""
+
+
 class Spool(Group):
     """Where events wait until the controllers have them."""
 
@@ -131,6 +183,10 @@ class Config(Group):
     journal: Journal = Journal()
     pmxcfs: Pmxcfs = Pmxcfs()
     host: Host = Host()
+    nfs: Nfs = Nfs()
+    iscsi: Iscsi = Iscsi()
+    multipath: Multipath = Multipath()
+    lvm: Lvm = Lvm()
     spool: Spool = Spool()
     uplink: Uplink
 

@@ -67,6 +67,8 @@ class Pipeline:
         self._boot_id = boot_id
         self._now = now
         self._cursor_due = 0.0
+        self._kept: dict[str, Any] | None = None
+        """The memory that the spool has."""
         self._pause = FIRST_PAUSE
         self._repeating = False
         self._following: asyncio.Task[None] | None = None
@@ -125,7 +127,11 @@ class Pipeline:
         if not observed and loop_time < self._cursor_due:
             return
         self._cursor_due = loop_time + CURSOR_EVERY
-        await self._append(observed, batch.cursor, classifier.memory())
+        memory = classifier.memory()
+        if not observed and batch.cursor is None and memory == self._kept:
+            return  # a source with a state and no news: nothing to write down
+        await self._append(observed, batch.cursor, memory)
+        self._kept = memory
 
     def _classify(self, classifier: Classifier, record: RawRecord) -> list[Event]:
         """Classify a record. One that no event can be made of must not stop all that come after it, at each start again."""

@@ -1,0 +1,73 @@
+"""Calls that may never return, several beside each other, never two of one name; nobody waits for them.
+
+:class:`agent.sources.deadline.OneAtATime` blocks its caller until a deadline. A loop that has more to do starts its calls here, waits on
+:meth:`Background.fileno` among other things, and collects what ended. A call that hangs costs one thread for as long as it hangs,
+however often it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+
+class Ended(NamedTuple):
+    """A call that ended: its name, and either its value or what it raised."""
+
+    name: str
+    value: Any
+    error: Exception | None
+
+
+class Background:
+    """Runs calls in threads of their own, called ``<prefix>-<name>``. For one calling thread."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._running: set[str] = set()
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lock = threading.Lock()
+
+    def start(self, name: str, function: Callable[[], Any]) -> bool:
+        """Start a call; False, and nothing happens, while the one of that name before has not ended."""
+        if name in self._running:
+            return False
+        self._running.add(name)
+        threading.Thread(target=self._run, args=(name, function), name=f"{self._prefix}-{name}"[:64], daemon=True).start()
+        return True
+
+    def close(self) -> None:
+        """Give up; a call that hangs is left behind, and what it returns is dropped."""
+        with self._lock:
+            held, self._bell = self._bell, -1
+        os.close(held)
+
+    def fileno(self) -> int:
+        """Return what becomes readable when a call has ended."""
+        return self._bell
+
+    def collect(self) -> list[Ended]:
+        """Return the calls that ended since this was called last, in that order."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+        found = []
+        with suppress(queue.Empty):
+            while True:
+                found.append(self._ended.get_nowait())
+        self._running -= {one.name for one in found}
+        return found
+
+    def _run(self, name: str, function: Callable[[], Any]) -> None:
+        try:
+            ended = Ended(name, function(), None)
+        except Exception as error:  # noqa: BLE001  # the edge of the thread: whoever collects gets it
+            ended = Ended(name, None, error)
+        self._ended.put(ended)
+        with self._lock:
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)

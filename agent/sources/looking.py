@@ -1,0 +1,161 @@
+"""Looks at things again and again, each at its own pace and in a thread that may be abandoned, and yields what was found as raw records.
+
+A look is a function that blocks, at worst for ever. It is taken each ``interval`` seconds, or each ``fast`` seconds while what it found
+is bad; each time a little off, so that the agents of a cluster do not ask one server in step. While a look has not returned nobody
+waits for it and it is not taken again: one thing that hangs costs one thread.
+
+Records have ``look``, its name, and one of ``found`` (what the function returned, as JSON), ``error`` (an OSError's text) and
+``hung`` (seconds since the look began). A picture that did not change is yielded again only after ``again`` seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from agent.record import Batch, RawRecord
+from agent.sources.background import Background, Ended
+from agent.sources.pmxcfs import Moment, host_moment
+from events.base import Source
+
+_JITTER: Final = 0.1
+"""Largest part of an interval that a look comes early."""
+_FOREVER: Final = 3600.0
+
+
+class Found(NamedTuple):
+    """What a look found: plain data of JSON's types, and whether anything of it is bad, so that the next look comes soon."""
+
+    picture: Any
+    bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One kind of look. ``take`` blocks; it is called in a thread of its own. All times are seconds."""
+
+    name: str
+    take: Callable[[], Found]
+    interval: float
+    fast: float
+    deadline: float
+    """A look that takes longer is said to hang."""
+    again: float = 60.0
+    """Seconds after which a picture is yielded although it is the same; 0 yields each one."""
+
+
+@dataclass(slots=True)
+class _State:
+    due: float = 0.0
+    began: float | None = None
+    said_hung: bool = False
+    last: tuple[str, str] | None = None
+    yielded: float = 0.0
+
+
+@dataclass(slots=True)
+class _Looked:
+    look: Look
+    state: _State = field(default_factory=_State)
+
+
+class LookingSource:
+    """Takes looks and yields what they found. For one thread, except :meth:`wake`.
+
+    ``background`` runs the looks; whoever starts a source again after an error gives the same one, so that a look that hangs is
+    not taken a second time.
+    """
+
+    ended: Final = False
+
+    def __init__(
+        self, source: Source, looks: Iterable[Look], *, background: Background | None = None, moment: Callable[[], Moment] = host_moment
+    ) -> None:
+        self._source, self._moment = source, moment
+        self._looks = {look.name: _Looked(look) for look in looks}
+        self._own = background is None
+        self._background = background or Background(source.value)
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
+        """Take the looks that are due within ``timeout`` seconds and return what has been found; None when nothing has.
+
+        ``max_records`` is not needed: a source has a handful of looks.
+        """
+        del max_records
+        end = time.monotonic() + timeout
+        while not (records := self._round()):
+            until = min(end, self._next())
+            if time.monotonic() >= end or self._woken(until - time.monotonic()):
+                return None
+        return Batch(self._source, tuple(records))
+
+    def wake(self) -> None:
+        """Make a waiting :meth:`read_batch` return at once. Callable from any thread."""
+        os.eventfd_write(self._wakeup, 1)
+
+    def close(self) -> None:
+        """Give up looking. A look that hangs is left behind."""
+        if self._own:
+            self._background.close()
+        held, self._wakeup = self._wakeup, -1
+        if held >= 0:
+            os.close(held)
+
+    def _round(self) -> list[RawRecord]:
+        now = time.monotonic()
+        records = [record for ended in self._background.collect() if (record := self._ended(ended, now)) is not None]
+        for one in self._looks.values():
+            look, state = one.look, one.state
+            if state.began is None and state.due <= now and self._background.start(look.name, look.take):
+                state.began, state.said_hung = now, False
+            elif state.began is not None and not state.said_hung and now - state.began >= look.deadline:
+                state.said_hung, state.last = True, None
+                records.append(self._record(look.name, "hung", f"{now - state.began:.1f}"))
+        return records
+
+    def _ended(self, ended: Ended, now: float) -> RawRecord | None:
+        one = self._looks.get(ended.name)
+        if one is None:
+            return None
+        look, state = one.look, one.state
+        state.began = None
+        if ended.error is not None and not isinstance(ended.error, OSError):
+            state.due = now + look.interval
+            raise ended.error
+        bad = ended.error is not None or ended.value.bad
+        state.due = now + (look.fast if bad else look.interval) * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
+        said = ("error", str(ended.error)) if ended.error is not None else ("found", json.dumps(ended.value.picture, sort_keys=True))
+        if said == state.last and now - state.yielded < look.again:
+            return None
+        state.last, state.yielded = said, now
+        return self._record(look.name, *said)
+
+    def _record(self, look: str, key: str, value: str) -> RawRecord:
+        now = self._moment()
+        return RawRecord(self._source, now.at, now.monotonic, now.boot_id, {"look": look, key: value})
+
+    def _next(self) -> float:
+        """Return when something is due: a look, or the deadline of one under way."""
+        return min((self._due(one) for one in self._looks.values()), default=time.monotonic() + _FOREVER)
+
+    @staticmethod
+    def _due(one: _Looked) -> float:
+        if one.state.began is None:
+            return one.state.due
+        return _FOREVER + one.state.began if one.state.said_hung else one.state.began + one.look.deadline
+
+    def _woken(self, seconds: float) -> bool:
+        poller = select.poll()
+        poller.register(self._wakeup, select.POLLIN)
+        poller.register(self._background.fileno(), select.POLLIN)
+        if self._wakeup not in {fd for fd, _ in poller.poll(max(0.0, seconds) * 1000)}:
+            return False
+        os.eventfd_read(self._wakeup)
+        return True
