@@ -122,8 +122,10 @@ class StoreGroup(Group):
 class Incidents(Group):
     """How long verdicts wait for what. Seconds."""
 
-    settle: Seconds = 3.0
-    """After the last new sign before a verdict is told: reports of several nodes are a second or two apart."""
+    settle: Seconds = 2.0
+    """From the first sign to the earliest telling: what is over sooner is no incident."""
+    longest: Seconds = 10.0
+    """The same at the latest: what other nodes may still report is not waited for any longer."""
     confirm: Seconds = 30.0
     """How long a verdict must hold to be called confirmed."""
     recovery_hold: Seconds = 20.0

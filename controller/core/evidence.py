@@ -2,7 +2,7 @@
 
 A cell is one node's answer to one question about one entity: does *pve1* reach *iscsi-portal/10.1.1.1:3260* as its way to
 *iscsi-target/iqn…*? It is ``bad``, ``ok`` or ``unknown``. This module is the table from kinds of events to cells; what
-cells mean together is :mod:`controller.core.hypothesis`' matter.
+cells mean together is :mod:`controller.core.inference`'s matter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from events import block, cluster, iscsi, multipath, nfs
-from events.base import Event, State
+from events.base import Event, Source, State
 from events.envelope import Envelope
 from events.nfs import NfsSilence
 
@@ -52,8 +52,9 @@ class Reading(NamedTuple):
     silent: bool = False
 
 
-ISCSI_NOTICES: Final = 12
-"""NOP-Out is sent every 5 s and waited for 5 s (open-iscsi defaults), plus 2 s of logging: a living session's silence is proof."""
+ISCSI_NOTICES: Final = 7
+"""NOP-Out is sent every 5 s (open-iscsi default), each session's at a phase of its own: after one session's ping timed out all others'
+have within 5 s and some for logging, or they live."""
 NFS_SOFT_LASTS: Final = 240
 """A soft mount's ``timed out`` has no closing line. Repeats come within a major timeout of 180 s while the server is away."""
 _REMEMBERED: Final = 4096
@@ -116,13 +117,23 @@ def _logged_in(portal: str, target: str) -> Readings:
 
 def _nfs_unreachable(event: Event) -> Readings:
     assert isinstance(event, nfs.NfsServerUnreachable)
+    if event.how not in _KERNELS:
+        return (Reading(_subject(event), "reach", Answer.BAD, silent=event.how in _SILENT),)
     lasts = NFS_SOFT_LASTS if event.how is NfsSilence.TIMED_OUT else 0
-    return (Reading(_subject(event), "reach", Answer.BAD, lasts=lasts, silent=True),)
+    return (Reading(_subject(event), "reach", Answer.BAD, via=MOUNTS, lasts=lasts, silent=True),)
+
+
+MOUNTS: Final = "mounts"
+"""Way by which the kernel's mounts reach a server. It has a word of its own: a server may answer NULL and no request to its disks."""
+_KERNELS: Final = frozenset({NfsSilence.STILL_TRYING, NfsSilence.TIMED_OUT})
+_SILENT: Final = frozenset({NfsSilence.NO_REPLY, NfsSilence.NO_ROUTE})
 
 
 def _nfs_reachable(event: Event) -> Readings:
     subject = _subject(event)
-    return (Reading(subject, "reach", Answer.OK), Reading(subject, "state", Answer.OK))
+    if event.seen.source is Source.JOURNALD:
+        return (Reading(subject, "reach", Answer.OK, via=MOUNTS), Reading(subject, "state", Answer.OK))
+    return (Reading(subject, "reach", Answer.OK),)
 
 
 def _map_degraded(event: Event) -> Readings:
@@ -190,7 +201,40 @@ def readings(envelope: Envelope, event: Event) -> Readings:
         # Each node reports its own quorum, but it is the cluster's: several nodes' loss is one fault.
         answer = Answer.BAD if event.state is State.BAD else Answer.OK
         return (Reading(f"cluster/{envelope.cluster}", event.aspect, answer),)
-    return _READERS.get(kind, _PLAIN)(event)
+    found = _READERS.get(kind, _PLAIN)(event)
+    return _probed(found) if event.seen.source in _PROBES else found
+
+
+_PROBES: Final = frozenset({Source.NFS, Source.ISCSI, Source.MULTIPATH, Source.LVM, Source.CEPH})
+"""Sources that look all the time: that they say nothing means something."""
+_PROBE_LASTS: Final = 200
+"""What a probe finds bad it says again each minute; after three minutes without a word the thing is looked at no more."""
+_NOTICES: Final[dict[tuple[str, str], int]] = {
+    ("nfs-server", "reach"): 3,
+    ("nfs-server", "name"): 8,
+    ("nfs-server", "latency"): 25,
+    ("nfs-export", "latency"): 25,
+    ("nfs-export", "export"): 11,
+    ("nfs-export", "handle"): 11,
+    ("iscsi-portal", "reach"): 5,
+    ("iscsi-portal", "session"): ISCSI_NOTICES,
+}
+"""Seconds from the first node's report of a fault until every node that looks must have noticed it, by kind of entity and aspect.
+
+Less than an interval and a deadline: the first report itself took a deadline.
+"""
+_PROBE_NOTICES: Final = 10
+
+
+@lru_cache(_REMEMBERED)
+def _probed(found: Readings) -> Readings:
+    return tuple(
+        one._replace(
+            notices=_NOTICES.get((one.entity.partition("/")[0], one.aspect), _PROBE_NOTICES),
+            lasts=one.lasts or (_PROBE_LASTS if one.answer is Answer.BAD else 0),
+        )
+        for one in found
+    )
 
 
 def forgotten(event: Event) -> tuple[str, str] | None:

@@ -36,6 +36,8 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
     if at < cell.seen:
         return False
     cell.seen = at
+    if reading.notices is not None:
+        cell.notices = reading.notices
     if cell.answer is reading.answer:
         if cell.expires:
             # What holds until told otherwise outranks what must be renewed.

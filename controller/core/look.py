@@ -5,14 +5,15 @@ from __future__ import annotations
 from controller.core.desk import Desk
 from controller.core.effects import Effect, WakeAt
 from controller.core.evidence import Answer, Reading
-from controller.core.hypothesis import Scene, follows
 from controller.core.incident import IncidentState, Trigger
+from controller.core.inference.consequences import follows
+from controller.core.inference.scene import Scene
+from controller.core.inference.verdict import judge
 from controller.core.intake import answer
 from controller.core.matching import match
 from controller.core.report import Change
 from controller.core.state import CONTROLLER, Cell, CoreState, Incident
 from controller.core.timings import Timings
-from controller.core.verdict import judge
 
 
 def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
@@ -22,7 +23,7 @@ def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
     _silences(desk)
     for incident in state.live_incidents():
         _progress(desk, incident)
-    match(desk, judge(_scene(desk), timings.settle))
+    match(desk, judge(_scene(desk), timings))
     _forget_old(desk)
     state.look_at = desk.next
     if desk.next is not None:
@@ -116,7 +117,7 @@ def _scene(desk: Desk) -> Scene:
     keys = {cell.key for cell in bad}
     others = [cell for key, cell in cells.items() if key not in keys and cell.answer is Answer.OK]
     alive = frozenset(name for name, node in desk.state.nodes.items() if not node.silent)
-    return Scene(desk.now, bad, others, alive)
+    return Scene(desk.now, bad, others, alive, desk.state.heard, desk.state.topology.networks)
 
 
 def _excused(desk: Desk, incident: Incident) -> set[str]:

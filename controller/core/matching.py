@@ -7,11 +7,11 @@ from hashlib import blake2s
 from controller.core.describe import title
 from controller.core.desk import Desk
 from controller.core.evidence import SECOND, Answer
-from controller.core.hypothesis import kind_of
 from controller.core.incident import IncidentState, Trigger
+from controller.core.inference.scene import kind_of
+from controller.core.inference.verdict import Verdict
 from controller.core.report import Change
 from controller.core.state import CONTROLLER, Incident
-from controller.core.verdict import Verdict
 
 
 def match(desk: Desk, verdicts: list[Verdict]) -> None:
@@ -113,13 +113,7 @@ def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     if kind_of(desk.state.cells[incident.roots[0]])[0] == "node" and not incident.nodes:
         incident.nodes = [verdict.entity.partition("/")[2]]
     incident.alternatives = [
-        {
-            "cause": one.hypothesis.cause.value,
-            "entity": one.hypothesis.entity,
-            "confidence": round(1 - verdict.confidence, 2) if one is verdict.alternatives[0] else 0.0,
-            "reason": one.reason,
-        }
-        for one in verdict.alternatives
+        {"cause": one.cause.value, "entity": one.entity, "confidence": one.confidence, "reason": one.reason} for one in verdict.alternatives
     ]
     for key in incident.roots:
         cell = desk.state.cells[key]

@@ -11,8 +11,10 @@ from controller.core.evidence import SECOND
 class Timings:
     """Waiting times, microseconds."""
 
-    settle: int = 3 * SECOND
-    """After the last new sign, before a verdict is told."""
+    settle: int = 2 * SECOND
+    """From the first sign to the earliest telling: what is over sooner is no incident."""
+    longest: int = 10 * SECOND
+    """From the first sign to the latest telling, however much may still be reported."""
     confirm: int = 30 * SECOND
     """How long a verdict must hold to be called confirmed."""
     recovery_hold: int = 20 * SECOND

@@ -8,7 +8,7 @@ import pytest
 from controller.core.causes import CAUSES, Cause
 from controller.core.correlate import Heard, Joined, Tick, step
 from controller.core.evidence import SECOND, Answer
-from controller.core.hypothesis import DIRECT_CAUSES
+from controller.core.inference.saying import DIRECT_CAUSES
 from controller.core.incident import SENTENCES, TRANSITIONS, IllegalTransitionError, IncidentState, Trigger, advance
 from controller.core.report import Change, IncidentReport
 from controller.core.state import SEPARATOR, CoreState
@@ -165,7 +165,7 @@ def test_after_a_restart_known_agents_are_awaited() -> None:
     timeline = Timeline("c", ["a", "b"])
     timeline.state.awaited, timeline.state.awaited_until = {"b"}, T0 + 10 * SECOND
     early = [*timeline.feed(envelope("a", down(), 0)), *timeline.advance(T0 + 8 * SECOND)]
-    late = [*timeline.give(Heard("b"), T0 + 8 * SECOND), *timeline.feed(envelope("b", down(), 9)), *timeline.advance(T0 + 30 * SECOND)]
+    late = [*timeline.give(Heard("b"), T0 + 8 * SECOND), *timeline.feed(envelope("b", down(), 9)), *timeline.advance(T0 + 25 * SECOND)]
 
     assert early == []
     assert [(report.cause, report.nodes) for report in late] == [("nfs-server-down", ("a", "b"))]

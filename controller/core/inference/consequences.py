@@ -1,0 +1,31 @@
+"""Which bad cells only follow from a fault further down: paths from sessions, volume groups from paths, storages from all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from controller.core.evidence import PATHS, STORAGES, VOLUMES
+from controller.core.state import CONTROLLER, Cell
+
+_BENEATH_PATHS: Final = ("iscsi-",)
+_BENEATH_STORAGES: Final = ("iscsi-", "nfs-", "ceph", "server/")
+
+
+def follows(cell: Cell, roots: Iterable[Cell]) -> bool:
+    """Tell whether a bad cell of a higher layer may be a consequence of bad cells of lower layers."""
+    return any(_from(cell, root) for root in roots if root.layer < cell.layer)
+
+
+def _from(cell: Cell, root: Cell) -> bool:
+    if cell.entity.startswith("ceph"):  # a cluster's health is everybody's: it does not matter who says it
+        return root.entity.startswith("ceph") and _fsid(cell) == _fsid(root)
+    if root.node != cell.node or root.node == CONTROLLER:
+        return False
+    if cell.layer in {PATHS, VOLUMES}:
+        return root.entity.startswith(_BENEATH_PATHS) or root.layer == PATHS
+    return cell.layer == STORAGES and (root.entity.startswith(_BENEATH_STORAGES) or root.layer in {PATHS, VOLUMES})
+
+
+def _fsid(cell: Cell) -> str:
+    return cell.entity.split("/", 2)[1]

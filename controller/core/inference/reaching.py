@@ -1,0 +1,192 @@
+"""Faults between a node and a thing that it reaches over the network: the thing, its address, the network, the node's way.
+
+``iscsi-portal-down``, ``iscsi-target-down``, ``nfs-server-down``, ``storage-subnet-down``, ``node-storage-network``,
+``path-redundancy-lost``, ``iscsi-auth-rejected``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from controller.core.causes import Cause
+from controller.core.inference.hypothesis import Hypothesis, suppose
+from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NODE_NETWORK, SUBNET, WAY
+from controller.core.inference.scene import Scene, address_in, coherent, is_network, onset_of
+from controller.core.state import Cell
+
+_TARGET: Final = "iscsi-target/"
+_PORTAL: Final = "iscsi-portal/"
+_SERVER: Final = "nfs-server/"
+
+
+def reaching(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield all faults that could explain cells about reaching something."""
+    lost = [cell for cell in roots if is_network(cell)]
+    yield from _endpoints(scene, lost)
+    yield from _addresses(scene, lost)
+    yield from _targets(scene, roots, lost)
+    yield from _rejections(scene, roots, lost)
+    yield from _subnets(scene, lost)
+    yield from _nodes(scene, lost)
+
+
+def grouped(cells: Iterable[Cell], name: Callable[[Cell], str]) -> dict[str, list[Cell]]:
+    """Return cells by a name of theirs; those without one are left out."""
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if key := name(cell):
+            groups[key].append(cell)
+    return groups
+
+
+def _entity(cell: Cell) -> str:
+    return cell.entity
+
+
+def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
+    for entity, cells in grouped(lost, _entity).items():
+        cause = Cause.NFS_SERVER_DOWN if entity.startswith(_SERVER) else Cause.ISCSI_PORTAL_DOWN
+        if not entity.startswith((_SERVER, _PORTAL)):
+            cause = Cause.UNEXPLAINED
+        for group in coherent(cells):
+            well = [cell for cell in scene.well_of[entity] if is_network(cell) and cell.entity == entity]
+            nodes = {cell.node for cell in group}
+            yield suppose(scene, cause, entity, group, _of_others(well, nodes), COMPONENT, quiet=_quiet(scene, entity, nodes, well))
+
+
+def _of_others(well: Iterable[Cell], nodes: set[str]) -> list[Cell]:
+    """Return well cells of nodes that report nothing bad here: a node's own two words on one thing are no contradiction."""
+    return [cell for cell in well if cell.node not in nodes]
+
+
+def _quiet(scene: Scene, entity: str, nodes: set[str], well: list[Cell]) -> int:
+    """Return how many nodes may use a server and say nothing: none where somebody probes it, for then its users do."""
+    if not entity.startswith(_SERVER) or any(cell.notices is not None for cell in well):
+        return 0
+    speaking = nodes | {cell.node for cell in well}
+    probed = any(cell.notices is not None for cell in scene.bad if cell.entity == entity)
+    return 0 if probed else len(scene.alive - speaking)
+
+
+def _addresses(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield hosts that serve several things: an NFS server that is a portal too is one fault when all of it is gone."""
+    for address, cells in grouped(lost, lambda cell: address_in(cell.entity)).items():
+        entities = {cell.entity for cell in cells}
+        server = next((one for one in sorted(entities) if one.startswith(_SERVER)), "")
+        if len(entities) < 2 or not server:
+            continue
+        for group in coherent(cells):
+            nodes = {cell.node for cell in group}
+            well = [cell for one in sorted(entities) for cell in scene.well_of[one] if is_network(cell) and cell.entity == one]
+            if len({cell.entity for cell in group}) > 1:
+                yield suppose(scene, Cause.NFS_SERVER_DOWN, server, group, _of_others(well, nodes), HOST, scope=address)
+
+
+def _targets(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypothesis]:
+    named = grouped(roots, lambda cell: cell.via if cell.aspect == "session" else cell.entity if cell.aspect == "service" else "")
+    for target, cells in named.items():
+        if not target.startswith(_TARGET):
+            continue
+        ways = [cell for cell in scene.well_of[target] if cell.aspect == "session"]
+        portals = {cell.entity for cell in [*cells, *ways] if cell.aspect == "session"}
+        reach = [cell for cell in lost if cell.aspect == "reach" and cell.entity in portals]
+        for group in coherent([*cells, *reach]):
+            # A target with one portal is down when that portal is: its name says more than the address.
+            yield suppose(scene, Cause.ISCSI_TARGET_DOWN, target, group, ways, COMPONENT - 0.1)
+
+
+def _rejections(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield rejected logins; they also explain why that target's sessions do not come back and why it was unavailable before.
+
+    Where a node has no rejection yet, only sessions that the target itself closed count: a silent way has another reason.
+    """
+    for target, cells in grouped((cell for cell in roots if cell.aspect == "auth"), _entity).items():
+        nodes = {cell.node for cell in cells}
+        sessions = [cell for cell in lost if cell.via == target and cell.aspect == "session" and (cell.node in nodes or not cell.silent)]
+        service = [cell for cell in roots if cell.entity == target and cell.aspect == "service"]
+        yield suppose(scene, Cause.ISCSI_AUTH_REJECTED, target, [*cells, *sessions, *service], (), COMPONENT)
+
+
+def _subnets(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
+    for subnet, cells in grouped(lost, scene.network).items():
+        if len({cell.node for cell in cells}) < 2 or len({address_in(cell.entity) for cell in cells}) < 2:
+            continue  # of one thing or one node: that one's own fault says more
+        for group in coherent(cells):
+            ours = {(cell.node, cell.entity) for cell in group}
+            others = [cell for cell in scene.well if is_network(cell) and (cell.node, cell.entity) not in ours]
+            well = [cell for cell in others if scene.network(cell) == subnet]
+            yield suppose(scene, Cause.STORAGE_SUBNET_DOWN, f"subnet/{subnet}", group, well, SUBNET)
+
+
+def _nodes(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
+    for node, cells in grouped(lost, lambda cell: cell.node).items():
+        # An endpoint that closed or refused the connection was reached: then the network is not the likely culprit.
+        answered = ANSWERED if not any(cell.silent for cell in cells) else 0.0
+        own = [cell for cell in scene.well_of[f"node/{node}"] if is_network(cell)]
+        networks = grouped(cells, scene.network)
+        for group in coherent(cells):
+            names = {cell.entity for cell in group}
+            well = [cell for cell in own if cell.entity not in names]
+            yield suppose(
+                scene, Cause.NODE_STORAGE_NETWORK, f"node/{node}", group, well, NODE_NETWORK + answered, of_node=node, shared="network"
+            )
+        for network, inside in networks.items():
+            yield from _access(scene, node, network, inside, own, answered)
+        for endpoint, ways in grouped(cells, _far_end).items():
+            yield from _way(scene, node, endpoint, ways, answered)
+
+
+def _far_end(cell: Cell) -> str:
+    return cell.via if cell.via.startswith(_TARGET) else cell.entity
+
+
+def _access(scene: Scene, node: str, network: str, cells: list[Cell], own: list[Cell], answered: float) -> Iterator[Hypothesis]:
+    """Yield a node's way into one network, with all that it reaches through it."""
+    elsewhere = any(scene.network(cell) not in ("", network) for cell in own)
+    for group in coherent(cells):
+        names = {cell.entity for cell in group}
+        if len({address_in(name) for name in names}) < 2:
+            continue
+        well = [cell for cell in own if cell.entity not in names and scene.network(cell) == network]
+        scope = f"subnet/{network}" if elsewhere else ""
+        yield suppose(
+            scene,
+            Cause.NODE_STORAGE_NETWORK,
+            f"node/{node}",
+            group,
+            well,
+            ACCESS + answered,
+            scope=scope,
+            of_node=node,
+            shared=f"subnet/{network}",
+        )
+
+
+def _way(scene: Scene, node: str, endpoint: str, ways: list[Cell], answered: float) -> Iterator[Hypothesis]:
+    """Yield one node's lost way to one server, target or portal, while it keeps others."""
+    onset = onset_of(ways)
+    lost = {cell.entity for cell in ways}
+    left = [
+        cell
+        for cell in scene.well_of[endpoint]
+        if cell.node == node and cell.aspect == "session" and cell.entity not in lost and scene.weigh([cell], onset).against
+    ]
+    if left:
+        lun = next((cell.entity for cell in scene.bad if cell.node == node and cell.aspect == "redundancy"), "")
+        portal = ways[0].entity
+        yield suppose(scene, Cause.PATH_REDUNDANCY_LOST, lun or portal, ways, (), WAY + answered, scope=portal, of_node=node, shared=portal)
+        return
+    for group in coherent(ways):
+        yield suppose(
+            scene,
+            Cause.NODE_STORAGE_NETWORK,
+            f"node/{node}",
+            group,
+            (),
+            WAY + answered,
+            scope=endpoint,
+            of_node=node,
+            shared=endpoint,
+        )

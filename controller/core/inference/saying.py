@@ -1,0 +1,139 @@
+"""Faults that nodes say of a thing itself: what a bad cell means when nothing beneath it explains it. A table first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from controller.core.causes import Cause
+from controller.core.inference.hypothesis import Hypothesis, suppose
+from controller.core.inference.likelihood import COMPONENT, DIRECT, HOST, NODE
+from controller.core.inference.scene import Scene, coherent, is_network, kind_of
+from controller.core.state import Cell
+
+DIRECT_CAUSES: Final[dict[tuple[str, str], Cause]] = {
+    ("nfs-server", "name"): Cause.NFS_NAME_UNRESOLVED,
+    ("nfs-export", "export"): Cause.NFS_EXPORT_DENIED,
+    ("nfs-server", "handle"): Cause.NFS_STALE_HANDLE,
+    ("nfs-export", "handle"): Cause.NFS_STALE_HANDLE,
+    ("nfs-server", "latency"): Cause.NFS_SLOW,
+    ("nfs-export", "latency"): Cause.NFS_SLOW,
+    ("lun", "identity"): Cause.LUN_REMAPPED,
+    ("path", "identity"): Cause.LUN_REMAPPED,
+    ("lun", "conflict"): Cause.LUN_WWID_CONFLICT,
+    ("multipath-map", "conflict"): Cause.LUN_WWID_CONFLICT,
+    ("node", "duplicate"): Cause.LUN_WWID_CONFLICT,
+    ("vg", "conflict"): Cause.LUN_WWID_CONFLICT,
+    ("lun", "presence"): Cause.ALL_PATHS_DOWN,
+    ("lun", "paths"): Cause.ALL_PATHS_DOWN,
+    ("multipath-map", "paths"): Cause.ALL_PATHS_DOWN,
+    ("lun", "redundancy"): Cause.PATH_REDUNDANCY_LOST,
+    ("multipath-map", "redundancy"): Cause.PATH_REDUNDANCY_LOST,
+    ("vg", "vg"): Cause.VG_MISSING,
+    ("ceph-osd", "up"): Cause.CEPH_OSD_DOWN,
+    ("ceph-host", "up"): Cause.CEPH_HOST_DOWN,
+    ("ceph-mon", "up"): Cause.CEPH_MON_QUORUM,
+    ("ceph", "quorum"): Cause.CEPH_MON_QUORUM,
+    ("ceph", "active"): Cause.CEPH_PG_INACTIVE,
+    ("ceph-pool", "active"): Cause.CEPH_PG_INACTIVE,
+    ("ceph", "redundancy"): Cause.CEPH_PG_DEGRADED,
+    ("ceph-pool", "redundancy"): Cause.CEPH_PG_DEGRADED,
+    ("ceph", "recovery"): Cause.CEPH_RECOVERY_SATURATION,
+    ("ceph-pool", "capacity"): Cause.CEPH_NEARFULL,
+    ("ceph-osd", "capacity"): Cause.CEPH_NEARFULL,
+    ("ceph-pool", "full"): Cause.CEPH_FULL,
+    ("ceph-osd", "full"): Cause.CEPH_FULL,
+    ("ceph", "ops"): Cause.CEPH_SLOW_OPS,
+    ("ceph-osd", "ops"): Cause.CEPH_SLOW_OPS,
+    ("cluster", "valid"): Cause.STORAGE_CONFIG_BROKEN,
+    ("cluster", "quorum"): Cause.CLUSTER_QUORUM_LOST,
+    ("node", "served"): Cause.PMXCFS_DOWN,
+    ("node", "status"): Cause.STATUS_DAEMON_STUCK,
+    ("node", "agent"): Cause.AGENT_SILENT,
+    ("node", "member"): Cause.NODE_DOWN,
+    ("node", "fence"): Cause.HA_FENCING,
+    ("ha", "service"): Cause.HA_SERVICE_ERROR,
+}
+"""What a bad cell means, by kind of entity and aspect; what is not here is ``unexplained``, never dropped."""
+_OF_SERVER: Final = frozenset({Cause.NFS_EXPORT_DENIED, Cause.NFS_STALE_HANDLE, Cause.NFS_SLOW})
+"""Causes that a server may have with several of its exports at once."""
+_OF_A_DEAD_NODE: Final = frozenset({"member", "agent"})
+
+
+def cause_of(cell: Cell) -> Cause:
+    """Return what a bad cell means by itself."""
+    return DIRECT_CAUSES.get(kind_of(cell), Cause.UNEXPLAINED)
+
+
+def said(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
+    """Yield the faults that cells speak of themselves."""
+    rest = [cell for cell in cells if not is_network(cell) and cell.aspect not in {"auth", "service"}]
+    yield from _each(scene, rest)
+    yield from _servers(scene, rest)
+    yield from _nodes(scene, rest)
+    yield from _hosts(scene, rest)
+
+
+def _each(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
+    groups: dict[tuple[str, Cause, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        cause = cause_of(cell)
+        groups[cell.entity, cause, cell.aspect if cause is Cause.UNEXPLAINED else ""].append(cell)
+    for (entity, cause, scope), group in groups.items():
+        names = [*group, *_unreachable(scene, group)] if cause is Cause.NFS_NAME_UNRESOLVED else group
+        yield suppose(scene, cause, entity, names, (), DIRECT, scope=scope)
+
+
+def _unreachable(scene: Scene, names: list[Cell]) -> list[Cell]:
+    """Return what cannot be reached since its name does not resolve."""
+    lost = {(cell.node, cell.entity) for cell in names}
+    return [cell for cell in scene.bad if is_network(cell) and (cell.node, cell.entity) in lost]
+
+
+def server_of(entity: str) -> str:
+    """Return the server of an export, as an entity; empty for other things."""
+    kind, _, key = entity.partition("/")
+    return f"nfs-server/{key.partition(':/')[0]}" if kind == "nfs-export" else ""
+
+
+def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield servers that have one and the same trouble with several exports."""
+    groups: dict[tuple[str, Cause], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if (server := server_of(cell.entity)) and cause_of(cell) in _OF_SERVER:
+            groups[server, cause_of(cell)].append(cell)
+    for (server, cause), group in groups.items():
+        for together in coherent(group):
+            if len({cell.entity for cell in together}) > 1:
+                yield suppose(scene, cause, server, together, (), DIRECT)
+
+
+def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield nodes that are gone: they left the cluster, their agents are silent, their OSDs are down."""
+    gone = {cell.entity for cell in cells if kind_of(cell) == ("node", "member")}
+    for entity in sorted(gone):
+        name = entity.partition("/")[2]
+        signs = [cell for cell in cells if cell.entity == entity and cell.aspect in _OF_A_DEAD_NODE]
+        osds = [cell for cell in cells if crush_host(cell) == name]
+        yield suppose(scene, Cause.NODE_DOWN, entity, [*signs, *osds], (), NODE)
+
+
+def crush_host(cell: Cell) -> str:
+    """Return the CRUSH host of a cell about an OSD or a host of Ceph, empty for others."""
+    host = cell.entity if cell.entity.startswith("ceph-host/") else cell.via
+    return host.rpartition("/")[2] if host.startswith("ceph-host/") else ""
+
+
+def _hosts(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield CRUSH hosts all of whose OSDs are down."""
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if crush_host(cell):
+            groups[cell.entity if cell.entity.startswith("ceph-host/") else cell.via].append(cell)
+    for host, group in groups.items():
+        osds = {cell.entity for cell in group}
+        if len(osds - {host}) < 2:
+            continue
+        well = [cell for cell in scene.well_of[host] if cell.via == host and cell.entity not in osds]
+        yield suppose(scene, Cause.CEPH_HOST_DOWN, host, group, well, HOST if host in osds else COMPONENT)

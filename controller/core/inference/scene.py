@@ -1,0 +1,123 @@
+"""What there is to explain, indexed: bad cells, well cells, who is alive, and through which networks things are reached."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import log
+from typing import Final
+
+from controller.core.evidence import SECOND, Answer
+from controller.core.inference.likelihood import PROOF, SILENCE, UNLIKE
+from controller.core.state import Cell
+from controller.core.topology.network import Networks, host_of
+
+NETWORK: Final = frozenset({"nfs-server", "iscsi-portal", "iscsi-session", "server"})
+"""Kinds of entities that a node reaches, or not, over its network."""
+REACHES: Final = frozenset({"reach", "session", "state"})
+"""Aspects of those that say whether it does."""
+_TOGETHER: Final = 15 * SECOND
+"""Cells of observers that look all the time, of one fault, go bad within this and their own time of notice."""
+
+
+def kind_of(cell: Cell) -> tuple[str, str]:
+    """Return (kind of entity, aspect) of a cell."""
+    return cell.entity.partition("/")[0], cell.aspect
+
+
+def is_network(cell: Cell) -> bool:
+    """Tell whether a cell is about reaching something over the network."""
+    return cell.aspect in REACHES and cell.entity.partition("/")[0] in NETWORK
+
+
+def address_in(entity: str) -> str:
+    """Return the host of an NFS server, portal or other server."""
+    kind, _, key = entity.partition("/")
+    return host_of(key) if kind in {"iscsi-portal", "server"} else key.strip("[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Well cells that a fault predicts bad: those that speak against it with their weight, and those that may yet turn bad."""
+
+    against: Mapping[str, float]
+    pending: Mapping[str, int]
+    """Key to when it will have become proof, UTC µs."""
+
+
+@dataclass(slots=True)
+class Scene:
+    """One moment. ``heard`` is when each watched node was last heard (UTC µs); who is not in it counts as always heard."""
+
+    now: int
+    bad: list[Cell]
+    well: list[Cell]
+    alive: frozenset[str]
+    heard: Mapping[str, int] = field(default_factory=dict)
+    networks: Mapping[str, Networks] = field(default_factory=dict)
+    well_of: dict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
+    """Well cells by all that they are about: entity, way, ``node/…``."""
+
+    def __post_init__(self) -> None:
+        """Index the well cells."""
+        index = self.well_of
+        for cell in self.well:
+            index[cell.entity].append(cell)
+            index[f"node/{cell.node}"].append(cell)
+            if cell.via:
+                index[cell.via].append(cell)
+
+    def network(self, cell: Cell) -> str:
+        """Return the network (CIDR) through which a cell's node reaches what the cell is about; empty when that is not known."""
+        known = self.networks.get(cell.node)
+        return known.toward(address_in(cell.entity)) if known is not None else ""
+
+    def weigh(self, cells: Iterable[Cell], onset: int) -> Weighed:
+        """Weigh well cells against a fault that began at ``onset``."""
+        against: dict[str, float] = {}
+        pending: dict[str, int] = {}
+        for cell in cells:
+            if cell.node not in self.alive:
+                continue
+            due = None if cell.notices is None else onset + cell.notices * SECOND
+            if cell.seen > onset:
+                against[cell.key] = PROOF
+            elif due is not None and self.now >= due:
+                against[cell.key] = PROOF if self.heard.get(cell.node, due) >= due else SILENCE
+            elif due is not None and cell.notices:
+                pending[cell.key] = due
+                against[cell.key] = _not_yet((self.now - onset) / (cell.notices * SECOND))
+        return Weighed(against, pending)
+
+
+def _not_yet(elapsed: float) -> float:
+    """Return what a report that has not come speaks after this part of the time in which it must; it comes at any time alike."""
+    return min(PROOF, UNLIKE - log(1 - min(0.999, max(0.0, elapsed))))
+
+
+def coherent(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Split cells into those that went bad together: one fault makes what is watched all the time bad at nearly one time.
+
+    What is only heard of when somebody uses it (no ``notices``) fits any earlier onset.
+    """
+    groups: list[list[Cell]] = []
+    for cell in sorted(cells, key=lambda one: (one.broke, one.key)):
+        for group in groups:
+            slack = _TOGETHER + (cell.notices or 0) * SECOND
+            if cell.notices is None or cell.broke - group[0].broke <= slack:
+                group.append(cell)
+                break
+        else:
+            groups.append([cell])
+    return groups
+
+
+def onset_of(cells: Iterable[Cell]) -> int:
+    """Return when the earliest of some bad cells went bad."""
+    return min(cell.broke for cell in cells)
+
+
+def is_well(cell: Cell) -> bool:
+    """Tell whether a cell's answer is a good one."""
+    return cell.answer is Answer.OK

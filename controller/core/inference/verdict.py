@@ -1,0 +1,219 @@
+"""The verdict: the faults that explain all bad cells, each with its rivals, its confidence and the time from which it may be told."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import exp
+from typing import Final
+
+from controller.core.causes import Cause
+from controller.core.evidence import ROOT
+from controller.core.inference.consequences import follows
+from controller.core.inference.hypothesis import Hypothesis, suppose
+from controller.core.inference.likelihood import DIRECT
+from controller.core.inference.reaching import reaching
+from controller.core.inference.saying import said
+from controller.core.inference.scene import Scene, onset_of
+from controller.core.inference.search import NEVER, choose, greedy
+from controller.core.inference.settling import stable_at
+from controller.core.state import SEPARATOR, Cell
+from controller.core.timings import Timings
+
+_RIVALS: Final = 4
+"""Most rivals that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Another explanation of some of the same cells: its probability, and why it was set aside."""
+
+    cause: Cause
+    entity: str
+    confidence: float
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One named fault. ``stable_at``: when it may be told, UTC microseconds."""
+
+    cause: Cause
+    entity: str
+    scope: str
+    roots: frozenset[str]
+    consequences: frozenset[str]
+    against: tuple[str, ...]
+    confidence: float
+    score: float
+    alternatives: tuple[Rejected, ...]
+    onset: int
+    stable_at: int
+
+    @property
+    def cells(self) -> frozenset[str]:
+        """Return all cells that this fault explains."""
+        return self.roots | self.consequences
+
+
+def judge(scene: Scene, timings: Timings) -> list[Verdict]:
+    """Explain all bad cells of a scene."""
+    by_key = {cell.key: cell for cell in scene.bad}
+    roots = [cell for cell in scene.bad if cell.layer == ROOT]
+    candidates = sorted([*reaching(scene, roots), *said(scene, roots)], key=lambda one: one.name)
+    found = [verdict for part in _components(candidates) for verdict in _judge_part(scene, part, by_key, timings)]
+    found = _with_consequences(_joined(found), scene.bad, by_key)
+    explained = frozenset().union(*(one.cells for one in found)) if found else frozenset()
+    return found + _higher(scene, [cell for cell in scene.bad if cell.key not in explained], by_key, timings)
+
+
+def _components(candidates: Sequence[Hypothesis]) -> list[list[Hypothesis]]:
+    """Split candidates into those that share no cell: they are judged apart."""
+    leader: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while leader.setdefault(key, key) != key:
+            leader[key] = leader[leader[key]]
+            key = leader[key]
+        return key
+
+    for one in candidates:
+        keys = iter(one.covers)
+        first = find(next(keys))
+        for key in keys:
+            leader[find(key)] = first
+    parts: dict[str, list[Hypothesis]] = defaultdict(list)
+    for one in candidates:
+        parts[find(next(iter(one.covers)))].append(one)
+    return list(parts.values())
+
+
+def _judge_part(scene: Scene, candidates: list[Hypothesis], by_key: dict[str, Cell], timings: Timings) -> list[Verdict]:
+    cells = frozenset().union(*(one.covers for one in candidates))
+    chosen = choose(candidates, cells)
+    left = cells - frozenset().union(*(one.covers for one in chosen))
+    # What even the best fault explains badly still has to be shown to somebody.
+    chosen = greedy(candidates, left, chosen, NEVER).faults if left else chosen
+    taken: set[str] = set()
+    found = []
+    for one in chosen:
+        cover = one.covers - taken
+        taken |= one.covers
+        if cover:
+            found.append(_verdict(scene, one, cover, candidates, by_key, timings))
+    return found
+
+
+def _verdict(
+    scene: Scene, one: Hypothesis, cover: frozenset[str], candidates: list[Hypothesis], by_key: dict[str, Cell], timings: Timings
+) -> Verdict:
+    own = one.score(len(cover))
+    others = [other for other in candidates if (other.cause, other.entity) != (one.cause, one.entity) and other.covers & cover]
+    rivals = _best_of_each(others, cover)
+    roots = [by_key[key] for key in sorted(cover)]
+    close = [other for score, other in rivals if other.pending or score > 0]
+    weights = [exp(min(0.0, score - own)) for score, _ in rivals]
+    whole = 1 + sum(weights)
+    shown = [
+        Rejected(other.cause, other.entity, round(weight / whole, 2), score, _reason(other, cover))
+        for (score, other), weight in zip(rivals[:_RIVALS], weights, strict=False)
+    ]
+    return Verdict(
+        one.cause,
+        one.entity,
+        one.scope,
+        cover,
+        frozenset(),
+        tuple(sorted(one.against)),
+        round(min(0.99, max(0.05, 1 / whole)), 2),
+        own,
+        tuple(shown),
+        onset_of(roots),
+        stable_at(scene.now, one, roots, close, candidates, timings),
+    )
+
+
+def _best_of_each(others: Iterable[Hypothesis], cover: frozenset[str]) -> list[tuple[float, Hypothesis]]:
+    """Return the best rival of each cause and entity with its score, best first: of a node's ways only one is worth a line."""
+    best: dict[tuple[Cause, str], tuple[float, Hypothesis]] = {}
+    for other in others:
+        score = other.score(len(other.covers & cover))
+        key = (other.cause, other.entity)
+        if key not in best or score > best[key][0]:
+            best[key] = (score, other)
+    return sorted(best.values(), key=lambda one: (-one[0], one[1].name))
+
+
+def _reason(other: Hypothesis, cover: frozenset[str]) -> str:
+    if other.against:
+        witnesses = sorted({key.split(SEPARATOR, 1)[0] for key in other.against})
+        return f"contradicted by {', '.join(witnesses[:6])}: still well there"
+    if not cover <= other.covers:
+        return f"explains only {len(other.covers & cover)} of {len(cover)} signs"
+    if other.quiet:
+        return f"{other.quiet} other node(s) would be expected to report it"
+    return "explains no more and is less likely"
+
+
+def _joined(found: list[Verdict]) -> list[Verdict]:
+    """Join faults of several nodes that are one thing's: paths of two nodes to one LUN are one incident."""
+    joined: dict[tuple[Cause, str], Verdict] = {}
+    for one in found:
+        first = joined.get((one.cause, one.entity))
+        joined[one.cause, one.entity] = one if first is None else _union(first, one)
+    return list(joined.values())
+
+
+def _union(first: Verdict, other: Verdict) -> Verdict:
+    return replace(
+        first,
+        scope=first.scope if first.scope == other.scope else "",
+        roots=first.roots | other.roots,
+        against=tuple(sorted({*first.against, *other.against})),
+        confidence=max(first.confidence, other.confidence),
+        onset=min(first.onset, other.onset),
+        stable_at=max(first.stable_at, other.stable_at),
+    )
+
+
+def _with_consequences(found: list[Verdict], bad: list[Cell], by_key: dict[str, Cell]) -> list[Verdict]:
+    """Give each bad cell of a higher layer to the first fault that it can follow from."""
+    taken: set[str] = set()
+    result = []
+    for one in found:
+        roots = [by_key[key] for key in one.roots]
+        cells = {cell.key for cell in bad if cell.layer != ROOT and cell.key not in taken and follows(cell, roots)}
+        taken |= cells
+        result.append(replace(one, consequences=frozenset(cells)))
+    return result
+
+
+def _higher(scene: Scene, rest: list[Cell], by_key: dict[str, Cell], timings: Timings) -> list[Verdict]:
+    """Explain higher cells without a root by the lowest of themselves."""
+    found: list[Verdict] = []
+    left = {cell.key: cell for cell in rest}
+    for layer in sorted({cell.layer for cell in rest}):
+        level = [cell for cell in left.values() if cell.layer == layer]
+        for one in _of_level(scene, level):
+            roots = [by_key[key] for key in one.covers]
+            above = frozenset(key for key, cell in left.items() if key not in one.covers and follows(cell, roots))
+            found.append(replace(_verdict(scene, one, one.covers, [one], by_key, timings), consequences=above))
+            for key in one.covers | above:
+                left.pop(key, None)
+    return found
+
+
+def _of_level(scene: Scene, cells: list[Cell]) -> list[Hypothesis]:
+    """Return one fault for each thing; a LUN without paths is one fault, not that and a lost redundancy beside it."""
+    without = {cell.entity for cell in cells if cell.aspect in {"paths", "presence"}}
+    merged: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if cell.entity in without and cell.aspect in {"paths", "presence", "redundancy"}:
+            merged[cell.entity].append(cell)
+    found = [suppose(scene, Cause.ALL_PATHS_DOWN, entity, group, (), DIRECT) for entity, group in merged.items()]
+    taken = {cell.key for group in merged.values() for cell in group}
+    rest = sorted(said(scene, [cell for cell in cells if cell.key not in taken]), key=lambda one: one.name)
+    keys = {cell.key for cell in cells} - taken
+    return found + greedy(rest, keys, (), NEVER).faults
