@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from controller.core.causes import Cause
@@ -47,15 +48,38 @@ _WEAKENED: Final = frozenset(
 
 
 def blast(state: CoreState, incident: Incident) -> Impact | None:
-    """Return what an incident does; None when its cause is none that storages or guests suffer from."""
+    """Return what an incident does beside all others that are not over; None when its cause is none that storages or guests suffer from.
+
+    A portal's loss freezes nobody, nor does another's: the second of the two does, and both incidents say so.
+    """
+    own = _failed(state, incident)
+    if own is None:
+        return None
+    beside = [one for one in state.live_incidents() if one.id != incident.id and one.cause not in _WEAKENED]
+    others = {name for one in beside for name in _failed(state, one) or ()}
+    both = impact(state.topology, [*own, *sorted(others)])
+    return without(both, impact(state.topology, sorted(others))) if others else both
+
+
+def without(both: Impact, others: Impact) -> Impact:
+    """Return what is hit by several failures together and not as badly by some of them alone."""
+    known = {one.vmid: one.effect for one in others.guests}
+    guests = tuple(one for one in both.guests if known.get(one.vmid) is not one.effect)
+    lost = {one.storage: set(one.failed) for one in others.storages}
+    storages = tuple(one for one in both.storages if not set(one.failed) <= lost.get(one.storage, set()) or one.storage not in lost)
+    return replace(both, guests=guests, storages=storages)
+
+
+def _failed(state: CoreState, incident: Incident) -> list[str] | None:
+    """Return the vertices that an incident's cause takes down; None when it is none of the kind."""
     topology = state.topology
     nodes = [node for node in incident.nodes if node != CONTROLLER]
     if incident.cause is Cause.NODE_STORAGE_NETWORK:
-        return impact(topology, _lost_by(topology, incident.entity.partition("/")[2], incident.scope))
+        return _lost_by(topology, incident.entity.partition("/")[2], incident.scope)
     if incident.cause in _EVERYWHERE:
-        return impact(topology, [incident.entity])
+        return [incident.entity]
     if incident.cause in _WHERE_SEEN or incident.cause in _WEAKENED:
-        return impact(topology, seen_from(topology, incident.entity, nodes))
+        return seen_from(topology, incident.entity, nodes)
     return None
 
 

@@ -22,6 +22,8 @@ QUIET: Final = 0.9
 
 COMPONENT: Final = 3.0
 """A server, a portal, a target: the likeliest thing to break when everybody lost it."""
+NAMED: Final = 0.1
+"""Between two names of what nobody can tell apart, the one that says more."""
 HOST: Final = 3.4
 """Several services of one address at once."""
 SUBNET: Final = 4.0

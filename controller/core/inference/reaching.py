@@ -12,8 +12,8 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.inference.hypothesis import Hypothesis, suppose
-from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NODE_NETWORK, SUBNET, WAY
-from controller.core.inference.scene import Scene, address_in, coherent, is_network, onset_of
+from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NAMED, NODE_NETWORK, SUBNET, WAY
+from controller.core.inference.scene import Scene, address_in, coherent, is_network, later, onset_of
 from controller.core.state import Cell
 
 _TARGET: Final = "iscsi-target/"
@@ -53,7 +53,8 @@ def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
         for group in coherent(cells):
             well = [cell for cell in scene.well_of[entity] if is_network(cell) and cell.entity == entity]
             nodes = {cell.node for cell in group}
-            yield suppose(scene, cause, entity, group, _of_others(well, nodes), COMPONENT, quiet=_quiet(scene, entity, nodes, well))
+            others = [*_of_others(well, nodes), *later(group, cells)]
+            yield suppose(scene, cause, entity, group, others, COMPONENT, quiet=_quiet(scene, entity, nodes, well))
 
 
 def _of_others(well: Iterable[Cell], nodes: set[str]) -> list[Cell]:
@@ -81,7 +82,9 @@ def _addresses(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
             nodes = {cell.node for cell in group}
             well = [cell for one in sorted(entities) for cell in scene.well_of[one] if is_network(cell) and cell.entity == one]
             if len({cell.entity for cell in group}) > 1:
-                yield suppose(scene, Cause.NFS_SERVER_DOWN, server, group, _of_others(well, nodes), HOST, scope=address)
+                yield suppose(
+                    scene, Cause.NFS_SERVER_DOWN, server, group, [*_of_others(well, nodes), *later(group, cells)], HOST, scope=address
+                )
 
 
 def _targets(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypothesis]:
@@ -93,8 +96,11 @@ def _targets(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypo
         portals = {cell.entity for cell in [*cells, *ways] if cell.aspect == "session"}
         reach = [cell for cell in lost if cell.aspect == "reach" and cell.entity in portals]
         for group in coherent([*cells, *reach]):
-            # A target with one portal is down when that portal is: its name says more than the address.
-            yield suppose(scene, Cause.ISCSI_TARGET_DOWN, target, group, ways, COMPONENT - 0.1)
+            # A target with one portal is down when that portal is: its name says more than the address. One that lost a portal now
+            # and had lost the others before lost a portal.
+            whole = portals <= {cell.entity for cell in group}
+            prior = COMPONENT + (-NAMED if whole else NAMED)
+            yield suppose(scene, Cause.ISCSI_TARGET_DOWN, target, group, [*ways, *later(group, cells)], prior)
 
 
 def _rejections(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypothesis]:
@@ -117,7 +123,7 @@ def _subnets(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
             ours = {(cell.node, cell.entity) for cell in group}
             others = [cell for cell in scene.well if is_network(cell) and (cell.node, cell.entity) not in ours]
             well = [cell for cell in others if scene.network(cell) == subnet]
-            yield suppose(scene, Cause.STORAGE_SUBNET_DOWN, f"subnet/{subnet}", group, well, SUBNET)
+            yield suppose(scene, Cause.STORAGE_SUBNET_DOWN, f"subnet/{subnet}", group, [*well, *later(group, cells)], SUBNET)
 
 
 def _nodes(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
@@ -128,7 +134,7 @@ def _nodes(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
         networks = grouped(cells, scene.network)
         for group in coherent(cells):
             names = {cell.entity for cell in group}
-            well = [cell for cell in own if cell.entity not in names]
+            well = [*(cell for cell in own if cell.entity not in names), *later(group, cells)]
             yield suppose(
                 scene, Cause.NODE_STORAGE_NETWORK, f"node/{node}", group, well, NODE_NETWORK + answered, of_node=node, shared="network"
             )
@@ -149,7 +155,7 @@ def _access(scene: Scene, node: str, network: str, cells: list[Cell], own: list[
         names = {cell.entity for cell in group}
         if len({address_in(name) for name in names}) < 2:
             continue
-        well = [cell for cell in own if cell.entity not in names and scene.network(cell) == network]
+        well = [*(cell for cell in own if cell.entity not in names and scene.network(cell) == network), *later(group, cells)]
         scope = f"subnet/{network}" if elsewhere else ""
         yield suppose(
             scene,

@@ -74,10 +74,13 @@ class Scene:
         return known.toward(address_in(cell.entity)) if known is not None else ""
 
     def weigh(self, cells: Iterable[Cell], onset: int) -> Weighed:
-        """Weigh well cells against a fault that began at ``onset``."""
+        """Weigh cells that are well, or were, against a fault that began at ``onset``."""
         against: dict[str, float] = {}
         pending: dict[str, int] = {}
         for cell in cells:
+            if cell.answer is not Answer.OK:  # it went bad with a later fault, and was well when this one began
+                against[cell.key] = PROOF
+                continue
             if cell.node not in self.alive:
                 continue
             due = None if cell.notices is None else onset + cell.notices * SECOND
@@ -113,11 +116,13 @@ def coherent(cells: Iterable[Cell]) -> list[list[Cell]]:
     return groups
 
 
+def later(group: Iterable[Cell], cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells of other groups that a watching observer still saw well when this group went bad."""
+    mine = list(group)
+    keys, onset = {cell.key for cell in mine}, onset_of(mine)
+    return [cell for cell in cells if cell.key not in keys and cell.notices is not None and cell.broke > onset]
+
+
 def onset_of(cells: Iterable[Cell]) -> int:
     """Return when the earliest of some bad cells went bad."""
     return min(cell.broke for cell in cells)
-
-
-def is_well(cell: Cell) -> bool:
-    """Tell whether a cell's answer is a good one."""
-    return cell.answer is Answer.OK

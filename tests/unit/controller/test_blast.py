@@ -81,6 +81,16 @@ def test_lost_portal_freezes_nobody() -> None:
     assert opened.guests.at_risk == ("201", "202", "203")
 
 
+def test_second_lost_portal_freezes() -> None:
+    """A portal that dies while the target's other one is dead freezes what the first only put at risk, and its incident says so."""
+    ups = [(node, session_up(portal), 1.0) for node in NODES for portal in PORTALS]
+    first = [(node, session_down(PORTALS[0]), 100.0) for node in NODES]
+    second = [(node, session_down(PORTALS[1]), 200.0) for node in NODES]
+    opened = [one for one in told(*cluster(), *ups, *first, *second) if one.change is Change.OPENED]
+
+    assert [(one.cause, one.guests.frozen) for one in opened] == [("iscsi-portal-down", ()), ("iscsi-portal-down", ("201", "202", "203"))]
+
+
 def test_node_that_lost_its_storage_network() -> None:
     """One node's loss freezes only its own guests, and names that others could run them."""
     ups = [(node, session_up(portal), 1.0) for node in NODES for portal in PORTALS]

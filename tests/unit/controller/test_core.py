@@ -8,8 +8,8 @@ import pytest
 from controller.core.causes import CAUSES, Cause
 from controller.core.correlate import Heard, Joined, Tick, step
 from controller.core.evidence import SECOND, Answer
-from controller.core.inference.saying import DIRECT_CAUSES
 from controller.core.incident import SENTENCES, TRANSITIONS, IllegalTransitionError, IncidentState, Trigger, advance
+from controller.core.inference.saying import DIRECT_CAUSES
 from controller.core.report import Change, IncidentReport
 from controller.core.state import SEPARATOR, CoreState
 from controller.core.timings import Timings

@@ -1,0 +1,151 @@
+"""Looks at their own pace, in threads that may be abandoned."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from agent.record import RawRecord
+from agent.sources.background import Background
+from agent.sources.looking import Found, Look, LookingSource
+from events.base import Source
+
+
+def look(name: str, take: Callable[[], Found], **given: float) -> Look:
+    """Return a look with paces that suit a test."""
+    return Look(name, take, **{"interval": 0.05, "fast": 0.02, "deadline": 0.3, "again": 60.0, **given})
+
+
+def records(source: LookingSource, seconds: float) -> Iterator[RawRecord]:
+    """Yield what a source finds within some time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        batch = source.read_batch(timeout=max(0.0, end - time.monotonic()))
+        yield from batch.records if batch else ()
+
+
+@pytest.fixture
+def held() -> Iterator[threading.Event]:
+    """Return what a hanging look waits for; it is let go at the end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_picture_is_told_once_and_again_when_it_changes() -> None:
+    """What does not change is told once; what changes is told as soon as the next look sees it."""
+    picture: dict[str, Any] = {"state": "fine"}
+    source = LookingSource(Source.NFS, [look("one", lambda: Found(dict(picture)))])
+
+    first = [json.loads(record.fields["found"]) for record in records(source, 0.4)]
+    picture["state"] = "broken"
+    later = [json.loads(record.fields["found"]) for record in records(source, 0.4)]
+    source.close()
+
+    assert (first, later) == ([{"state": "fine"}], [{"state": "broken"}])
+
+
+def test_the_same_picture_is_told_again_now_and_then() -> None:
+    """After ``again`` seconds a picture is told although it is the same, so that nothing rests on one message."""
+    source = LookingSource(Source.NFS, [look("one", lambda: Found("same"), again=0.1)])
+
+    found = [record.fields["found"] for record in records(source, 1.0)]
+    source.close()
+
+    assert len(found) >= 3
+    assert set(found) == {'"same"'}
+
+
+def test_what_is_bad_is_looked_at_faster() -> None:
+    """While a look finds something bad it is taken at the fast pace."""
+    counts = {True: 0, False: 0}
+
+    def take(bad: bool) -> Found:
+        counts[bad] += 1
+        return Found(None, bad)
+
+    looks = [look(str(bad), partial(take, bad), interval=0.5, fast=0.02) for bad in counts]
+    source = LookingSource(Source.NFS, looks)
+    assert len(list(records(source, 1.0))) == 2
+    source.close()
+
+    assert counts[True] > 3 * counts[False]
+
+
+def test_a_hanging_look_is_told_once_and_not_taken_again(held: threading.Event) -> None:
+    """A look that hangs is told after its deadline, costs one thread for ever, and stops no other look."""
+    source = LookingSource(Source.NFS, [look("dead", lambda: Found(held.wait())), look("other", lambda: Found(time.monotonic()), again=0)])
+    before = threading.active_count()
+
+    found = list(records(source, 1.0))
+    threads = threading.active_count()
+
+    assert [record.fields["look"] for record in found if "hung" in record.fields] == ["dead"]
+    assert sum(record.fields["look"] == "other" for record in found) >= 10
+    assert threads <= before + 2
+
+    held.set()
+    back = [record for record in records(source, 0.5) if record.fields["look"] == "dead"]
+    source.close()
+    assert [record.fields.get("found") for record in back] == ["true"]
+
+
+def test_a_source_started_again_takes_no_hanging_look_twice(held: threading.Event) -> None:
+    """Whoever starts a source again over the same background leaves a hanging look alone and gets its result when it ends."""
+    background = Background("kept")
+    calls = []
+
+    def take() -> Found:
+        calls.append(1)
+        held.wait()
+        return Found("back")
+
+    for _ in range(3):
+        source = LookingSource(Source.NFS, [look("dead", take)], background=background)
+        list(records(source, 0.1))
+        source.close()
+
+    assert len(calls) == 1
+
+
+def test_an_error_of_the_system_is_told_with_its_text() -> None:
+    """An OSError of a look is what was found; it is told once."""
+
+    def take() -> Found:
+        raise OSError(5, "Input/output error")
+
+    source = LookingSource(Source.NFS, [look("one", take)])
+    found = [record.fields for record in records(source, 0.3)]
+    source.close()
+
+    assert found == [{"look": "one", "error": "[Errno 5] Input/output error"}]
+
+
+def test_a_fault_of_ours_ends_the_source() -> None:
+    """Any other exception of a look is raised where it is read: the pipeline tells it and starts the source again."""
+
+    def take() -> Found:
+        raise KeyError("bug")
+
+    source = LookingSource(Source.NFS, [look("one", take)])
+    with pytest.raises(KeyError):
+        list(records(source, 0.5))
+    source.close()
+
+
+def test_waking_ends_a_wait_at_once() -> None:
+    """A waiting source that is woken returns without waiting for its looks."""
+    source = LookingSource(Source.NFS, [look("slow", lambda: Found(None), interval=60)])
+    list(records(source, 0.2))
+    threading.Timer(0.1, source.wake).start()
+    began = time.monotonic()
+
+    assert source.read_batch(timeout=30) is None
+    assert time.monotonic() - began < 20
+    source.close()

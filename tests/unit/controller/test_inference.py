@@ -1,0 +1,193 @@
+"""Which faults explain what several nodes see: small scenes, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from controller.core.causes import Cause
+from controller.core.evidence import SECOND, Answer
+from controller.core.inference.scene import Scene, coherent
+from controller.core.inference.verdict import Verdict, judge
+from controller.core.state import Cell
+from controller.core.timings import Timings
+from controller.core.topology.network import Networks
+from events.host import NodeNetworks
+from tests.sim.facts import networks
+
+NODES = [f"pve{number}" for number in range(1, 9)]
+LATER = 100 * SECOND
+A, B = "nfs-server/10.1.0.1", "nfs-server/10.1.0.2"
+"""Two servers of one network."""
+FAR = "nfs-server/10.2.0.1"
+"""One of another."""
+TARGET = "iscsi-target/iqn.2005-10.org.example:one"
+
+
+def cell(
+    node: str, entity: str, answer: Answer, *, at: int = 0, aspect: str = "reach", via: str = "", notices: int = 3, **fields: object
+) -> Cell:
+    """Return a probed cell whose answer began ``at`` seconds."""
+    moment = at * SECOND
+    return Cell(node, entity, aspect, via, 0, answer, moment, moment, broke=moment, notices=notices, silent=True, **fields)  # type: ignore[arg-type]
+
+
+def bad(nodes: Iterable[str], entity: str, **fields: object) -> list[Cell]:
+    """Return bad cells of these nodes."""
+    return [cell(node, entity, Answer.BAD, **fields) for node in nodes]  # type: ignore[arg-type]
+
+
+def well(nodes: Iterable[str], entity: str, **fields: object) -> list[Cell]:
+    """Return cells that were well long before."""
+    return [cell(node, entity, Answer.OK, **{"at": -1000, **fields}) for node in nodes]  # type: ignore[arg-type]
+
+
+def network_of(node: str) -> Networks:
+    """Return a node's two storage networks."""
+    number = NODES.index(node) + 11
+    facts = networks(node, f"10.1.0.{number}/24", f"10.2.0.{number}/24")
+    assert isinstance(facts, NodeNetworks)
+    return Networks(facts)
+
+
+def verdicts(*cells: list[Cell], now: int = LATER, alive: Iterable[str] = NODES, heard: dict[str, int] | None = None) -> list[Verdict]:
+    """Judge all these cells ``now``."""
+    everything = [one for group in cells for one in group]
+    broken = [one for one in everything if one.answer is Answer.BAD]
+    others = [one for one in everything if one.answer is Answer.OK]
+    known = {node: network_of(node) for node in NODES}
+    return judge(Scene(now, broken, others, frozenset(alive), heard or {}, known), Timings())
+
+
+def named(found: list[Verdict]) -> set[tuple[str, str]]:
+    """Return causes and entities."""
+    return {(one.cause.value, one.entity) for one in found}
+
+
+def test_what_all_lost_is_the_things_own_fault() -> None:
+    """A server that no node reaches is down, and no node's network is blamed."""
+    assert named(verdicts(bad(NODES, A), well(NODES, FAR))) == {("nfs-server-down", A)}
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_what_few_lost_is_theirs(lost: int) -> None:
+    """A server that most nodes still reach is not down: the nodes that lost it lost their way."""
+    found = verdicts(bad(NODES[:lost], A), well(NODES[lost:], A))
+
+    assert named(found) == {("node-storage-network", f"node/{node}") for node in NODES[:lost]}
+
+
+def test_one_missing_report_makes_no_difference() -> None:
+    """When seven of eight nodes lost a server, the eighth one's report was lost; seven broken networks are unlikely."""
+    assert named(verdicts(bad(NODES[:7], A), well(NODES[7:], A))) == {("nfs-server-down", A)}
+
+
+def test_a_silent_agent_is_no_witness() -> None:
+    """What a silent node said before speaks for nobody: then the only node that speaks has lost a server by that server's fault."""
+    silent = verdicts(bad(["pve1"], A), well(["pve2"], A), alive=["pve1"])
+    speaking = verdicts(bad(["pve1"], A), well(["pve2"], A))
+
+    assert named(silent) == {("nfs-server-down", A)}
+    assert named(speaking) == {("node-storage-network", "node/pve1")}
+
+
+def test_a_network_is_named_when_all_in_it_is_lost() -> None:
+    """Two servers of one network lost by everybody are that network's fault; servers of two networks are two faults."""
+    assert named(verdicts(bad(NODES, A), bad(NODES, B), well(NODES, FAR))) == {("storage-subnet-down", "subnet/10.1.0.0/24")}
+    assert named(verdicts(bad(NODES, A), bad(NODES, FAR), well(NODES, B))) == {("nfs-server-down", A), ("nfs-server-down", FAR)}
+
+
+def test_a_nodes_one_network_is_told_from_all_of_them() -> None:
+    """A node that lost all in one network and keeps the other lost that one; the scope says so."""
+    others = NODES[1:]
+    (one,) = verdicts(bad(["pve1"], A), bad(["pve1"], B), well(["pve1"], FAR), well(others, A), well(others, B), well(others, FAR))
+    (both,) = verdicts(bad(["pve1"], A), bad(["pve1"], B), bad(["pve1"], FAR), well(others, A), well(others, B), well(others, FAR))
+
+    assert (one.cause, one.entity, one.scope) == (Cause.NODE_STORAGE_NETWORK, "node/pve1", "subnet/10.1.0.0/24")
+    assert (both.cause, both.entity, both.scope) == (Cause.NODE_STORAGE_NETWORK, "node/pve1", "")
+
+
+def test_two_faults_at_once_are_both_named() -> None:
+    """A server that is down for all and another node's lost network are two faults, although one node reports both."""
+    others = NODES[1:]
+    found = verdicts(bad(NODES, A), bad(["pve1"], FAR), bad(["pve1"], B), well(others, FAR), well(others, B))
+
+    assert ("nfs-server-down", A) in named(found)
+    assert ("node-storage-network", "node/pve1") in named(found)
+    assert len(found) == 2
+
+
+def test_an_old_fault_does_not_become_part_of_a_new_one() -> None:
+    """A node that lost a server minutes before all others did had a fault of its own."""
+    found = verdicts(bad(["pve1"], A, at=0), bad(NODES[1:], A, at=300), now=400 * SECOND)
+
+    assert named(found) == {("node-storage-network", "node/pve1"), ("nfs-server-down", A)}
+
+
+def test_one_address_is_one_fault() -> None:
+    """An NFS server that is an iSCSI portal too is one fault when both are gone."""
+    portal = "iscsi-portal/10.1.0.1:3260"
+    found = verdicts(bad(NODES, A), bad(NODES, portal, aspect="session", via=TARGET), well(NODES, B))
+
+    assert named(found) == {("nfs-server-down", A)}
+
+
+def test_a_portal_is_told_from_its_target() -> None:
+    """One of two portals lost by all is that portal; both are the target."""
+    first, second = "iscsi-portal/10.1.0.1:3260", "iscsi-portal/10.2.0.1:3260"
+    ways = {"aspect": "session", "via": TARGET}
+
+    assert named(verdicts(bad(NODES, first, **ways), well(NODES, second, **ways))) == {("iscsi-portal-down", first)}
+    assert named(verdicts(bad(NODES, first, **ways), bad(NODES, second, **ways))) == {("iscsi-target-down", TARGET)}
+
+
+def test_what_may_still_be_reported_is_waited_for() -> None:
+    """While other nodes may yet report the same, a single node is not blamed; when their time is over, it is; nobody waits for ever."""
+    signs = bad(["pve1"], A), bad(["pve1"], B), well(NODES[1:], A), well(NODES[1:], B)
+    (early,) = verdicts(*signs, now=1 * SECOND)
+    (late,) = verdicts(*signs, now=4 * SECOND)
+
+    assert early.stable_at == 3 * SECOND
+    assert late.stable_at <= 4 * SECOND
+    assert (late.cause, late.entity) == (Cause.NODE_STORAGE_NETWORK, "node/pve1")
+
+
+def test_what_cannot_change_is_told_at_once() -> None:
+    """When everybody has reported it there is nothing to wait for beyond the least time."""
+    (found,) = verdicts(bad(NODES, A), now=1 * SECOND)
+
+    assert found.stable_at == Timings().settle
+
+
+def test_who_was_not_heard_since_is_a_weak_witness() -> None:
+    """A node that was not heard since the fault began speaks less for the server than one that was."""
+    signs = bad(["pve1"], A), well(["pve2"], A)
+    (heard,) = verdicts(*signs, alive=["pve1", "pve2"], heard={"pve2": LATER})
+    (unheard,) = verdicts(*signs, alive=["pve1", "pve2"], heard={"pve2": 0})
+
+    assert heard.confidence > unheard.confidence
+
+
+def test_confidence_and_rivals_are_those_of_the_signs() -> None:
+    """The more nodes contradict a rival, the surer the verdict; each rival says why it was set aside."""
+    sure, less = (verdicts(bad(["pve1"], A), well(NODES[1:more], A))[0] for more in (8, 2))
+
+    assert sure.confidence > less.confidence
+    assert {one.reason for one in sure.alternatives if one.entity == A} == {f"contradicted by {', '.join(NODES[1:7])}: still well there"}
+    assert sum(one.confidence for one in sure.alternatives) + sure.confidence == pytest.approx(1, abs=0.05)
+
+
+def test_the_order_of_cells_makes_no_difference() -> None:
+    """The same signs in any order give the same verdicts, to the letter."""
+    signs = [*bad(NODES, A), *bad(["pve1"], FAR), *well(NODES[1:], FAR), *well(NODES, B)]
+
+    assert verdicts(signs) == verdicts(signs[::-1])
+
+
+def test_signs_of_one_time_belong_together() -> None:
+    """Cells of watching observers that went bad minutes apart are of two faults; what is only heard of in use fits any."""
+    minutes = [cell("pve1", A, Answer.BAD, at=0), cell("pve2", A, Answer.BAD, at=5), cell("pve3", A, Answer.BAD, at=300)]
+    lines = [Cell("pve4", A, "reach", "mounts", 0, Answer.BAD, 0, 0, broke=200 * SECOND)]
+
+    assert [[one.node for one in group] for group in coherent([*minutes, *lines])] == [["pve1", "pve2", "pve4"], ["pve3"]]
