@@ -38,6 +38,7 @@ _WHERE_SEEN: Final = frozenset(
         Cause.LUN_REMAPPED,
         Cause.LUN_WWID_CONFLICT,
         Cause.VG_MISSING,
+        Cause.STORAGE_CONFIG_CHANGED,
     }
 )
 """The thing is gone for the nodes that say so."""

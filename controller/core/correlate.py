@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from controller.core.effects import Effect
 from controller.core.evidence import SECOND, Answer, Reading, forgotten, readings
 from controller.core.facts import KINDS as FACTS
+from controller.core.happenings import happenings
 from controller.core.intake import answer, forget, look
 from controller.core.look import look_now
 from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
@@ -99,6 +100,8 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
             look(state, now + (timings.settle if reading.answer is Answer.BAD else SECOND))
     if event.state is State.INFO:
         _forget(state, envelope, event, now)
+        for happening in happenings(event, node, envelope.observed_at):
+            state.happen(happening)
 
 
 def _forget(state: CoreState, envelope: Envelope, event: Event, now: int) -> None:

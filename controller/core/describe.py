@@ -10,8 +10,11 @@ from controller.core.evidence import Answer
 from controller.core.report import Alternative, Change, Evidence, Guests, IncidentReport, Moment
 from controller.core.state import CONTROLLER, SEPARATOR, Cell, CoreState, Incident
 from controller.core.topology.impact import Impact
+from controller.core.topology.names import at
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_HAPPENINGS = 5
+"""Most changes named in a report."""
 _MOST_EVIDENCE = 64
 """Most cells listed in a report: enough for any cluster's verdict, and a mail stays readable."""
 
@@ -89,6 +92,7 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
     if well:
         lines.append(f"Against it: {_names(sorted({cell.node for cell in well}))} still reach it.")
     lines += _comparison(state, incident, roots)
+    lines += _beforehand(state, incident)
     if consequences:
         things = sorted({f"{cell.entity.replace('/', ' ', 1)} on {cell.node}" for cell in consequences})
         lines.append(f"It explains {len(consequences)} further sign(s): {_names(things)}.")
@@ -97,6 +101,25 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
         when, excerpt = first[1]
         lines.append(f"First sign {rfc3339(when)} on {first[0].partition(SEPARATOR)[0]}: {excerpt}")
     return lines
+
+
+def _beforehand(state: CoreState, incident: Incident) -> list[str]:
+    """Say what was done just before to what is broken, or to the nodes that say so."""
+    near = state.recent.before(incident.opened_at)
+    concerned = {incident.entity, "cluster", *(f"node/{node}" for node in incident.nodes)}
+    mine = [one for one in near if one.about in concerned or _is_beneath(state, incident.entity, one.about)]
+    return [f"{_ago(incident.opened_at - one.at)}: {one.text}." for one in mine[-_MOST_HAPPENINGS:]]
+
+
+def _is_beneath(state: CoreState, entity: str, storage: str) -> bool:
+    """Tell whether a storage, on any node, needs what broke."""
+    views = (at(storage, node) for node in state.topology.nodes) if storage.startswith("storage/") else ()
+    return any(entity in state.topology.graph.below(view) for view in views)
+
+
+def _ago(micros: int) -> str:
+    seconds = max(0, round(micros / 1_000_000))
+    return f"{seconds} s before" if seconds < 300 else f"Since {seconds // 60} min"
 
 
 def _harm(hit: Impact | None, frozen: list[str], at_risk: list[str]) -> list[str]:

@@ -45,6 +45,7 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
             state.touch("cells", key)
         return False
     cell.answer, cell.since, cell.expires = reading.answer, at, lasting
+    cell.was_ok = cell.was_ok or reading.answer is Answer.OK
     cell.excerpt, cell.origin = excerpt, str(origin.identity) if origin else ""
     if reading.answer is Answer.BAD:
         cell.broke, cell.silent = at, reading.silent

@@ -117,7 +117,9 @@ def _scene(desk: Desk) -> Scene:
     keys = {cell.key for cell in bad}
     others = [cell for key, cell in cells.items() if key not in keys and cell.answer is Answer.OK]
     alive = frozenset(name for name, node in desk.state.nodes.items() if not node.silent)
-    return Scene(desk.now, bad, others, alive, desk.state.heard, desk.state.topology.networks)
+    return Scene(
+        desk.now, bad, others, alive, desk.state.heard, desk.state.topology, desk.state.recent.before, desk.state.recent.all.values()
+    )
 
 
 def _excused(desk: Desk, incident: Incident) -> set[str]:

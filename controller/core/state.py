@@ -12,6 +12,7 @@ from typing import Any, cast
 from controller.core.causes import Cause
 from controller.core.evidence import Answer
 from controller.core.facts import Facts, record_name
+from controller.core.happenings import Happening, Recent
 from controller.core.incident import IncidentState
 from controller.core.topology.topology import Topology
 from events.base import Event
@@ -42,6 +43,8 @@ class Cell:
     expires: int = 0
     """When an unrenewed bad answer turns unknown; 0 is never."""
     notices: int | None = None
+    was_ok: bool = False
+    """Whether it was ever well."""
     silent: bool = False
     """Whether the way was last lost without an answer from the far end."""
     excerpt: str = ""
@@ -113,6 +116,8 @@ class CoreState:
         self.facts = Facts()
         """Changed only through :meth:`learn`."""
         self.topology = Topology(self.facts)
+        self.recent = Recent()
+        """Changed only through :meth:`happen`."""
         self.heard: dict[str, int] = {}
         """When each watched node was last heard; stored now and then as :attr:`NodeInfo.heard`."""
         self.awaited: set[str] = set()
@@ -130,6 +135,11 @@ class CoreState:
             self.topology.changed(*changed)
             self.touch(_FACTS, record_name(changed))
         return bool(news)
+
+    def happen(self, one: Happening) -> None:
+        """Take note of something that was done to the cluster."""
+        for key in self.recent.take(one):
+            self.touch("happenings", key)
 
     def touch(self, table: str, key: str) -> None:
         """Note that a record was changed or deleted."""
@@ -165,6 +175,7 @@ class CoreState:
             "cells": cast("dict[str, Any]", self.cells),
             "nodes": cast("dict[str, Any]", self.nodes),
             "incidents": cast("dict[str, Any]", self.incidents),
+            "happenings": cast("dict[str, Any]", self.recent.all),
         }
         return tables[name]
 
@@ -174,7 +185,7 @@ class CoreState:
         return sorted(live, key=lambda one: (one.opened_at, one.id))
 
 
-def plain(record: Cell | NodeInfo | Incident) -> dict[str, Any]:
+def plain(record: Cell | NodeInfo | Incident | Happening) -> dict[str, Any]:
     """Return a record as plain maps, lists, texts and numbers."""
     return asdict(record)
 
@@ -194,4 +205,5 @@ _RECORDS: dict[str, Any] = {
     "cells": _load_cell,
     "nodes": lambda record: NodeInfo(**record),
     "incidents": _load_incident,
+    "happenings": lambda record: Happening(**record),
 }

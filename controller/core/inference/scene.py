@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import log
 from typing import Final
 
 from controller.core.evidence import SECOND, Answer
+from controller.core.facts import Facts
+from controller.core.happenings import Happening
 from controller.core.inference.likelihood import PROOF, SILENCE, UNLIKE
 from controller.core.state import Cell
-from controller.core.topology.network import Networks, host_of
+from controller.core.topology.names import at, properties, split
+from controller.core.topology.network import host_of
+from controller.core.topology.topology import Topology
 
 NETWORK: Final = frozenset({"nfs-server", "iscsi-portal", "iscsi-session", "server"})
 """Kinds of entities that a node reaches, or not, over its network."""
@@ -55,7 +59,10 @@ class Scene:
     well: list[Cell]
     alive: frozenset[str]
     heard: Mapping[str, int] = field(default_factory=dict)
-    networks: Mapping[str, Networks] = field(default_factory=dict)
+    topology: Topology = field(default_factory=lambda: Topology(Facts()))
+    recent: Callable[[int], list[Happening]] = lambda _: []
+    """What happened just before a moment (UTC µs)."""
+    happenings: Collection[Happening] = ()
     well_of: dict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
     """Well cells by all that they are about: entity, way, ``node/…``."""
 
@@ -70,8 +77,18 @@ class Scene:
 
     def network(self, cell: Cell) -> str:
         """Return the network (CIDR) through which a cell's node reaches what the cell is about; empty when that is not known."""
-        known = self.networks.get(cell.node)
+        known = self.topology.networks.get(cell.node)
         return known.toward(address_in(cell.entity)) if known is not None else ""
+
+    def beneath(self, storage: str) -> frozenset[str]:
+        """Return all that a storage (an entity) needs, on any node: entities."""
+        key = storage.partition("/")[2]
+        views = [at(storage, node) for node in self.topology.nodes]
+        found = {split(name)[0] for view in views for name in self.topology.graph.below(view)}
+        # Who is asked is told by facts of nodes that may be late: what storage.cfg itself says is there at once.
+        defined = self.topology.storages.get(key)
+        server = properties(defined).get("server") if defined is not None else None
+        return frozenset(found | ({f"nfs-server/{server}", f"server/{server}"} if server else set()))
 
     def weigh(self, cells: Iterable[Cell], onset: int) -> Weighed:
         """Weigh cells that are well, or were, against a fault that began at ``onset``."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import ROOT
+from controller.core.inference.configured import configured
 from controller.core.inference.consequences import follows
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import DIRECT
@@ -62,7 +63,7 @@ def judge(scene: Scene, timings: Timings) -> list[Verdict]:
     """Explain all bad cells of a scene."""
     by_key = {cell.key: cell for cell in scene.bad}
     roots = [cell for cell in scene.bad if cell.layer == ROOT]
-    candidates = sorted([*reaching(scene, roots), *said(scene, roots)], key=lambda one: one.name)
+    candidates = sorted([*reaching(scene, roots), *said(scene, roots), *configured(scene, roots)], key=lambda one: one.name)
     found = [verdict for part in _components(candidates) for verdict in _judge_part(scene, part, by_key, timings)]
     found = _with_consequences(_joined(found), scene.bad, by_key)
     explained = frozenset().union(*(one.cells for one in found)) if found else frozenset()

@@ -8,12 +8,12 @@ import pytest
 
 from controller.core.causes import Cause
 from controller.core.evidence import SECOND, Answer
+from controller.core.facts import Facts
 from controller.core.inference.scene import Scene, coherent
 from controller.core.inference.verdict import Verdict, judge
 from controller.core.state import Cell
 from controller.core.timings import Timings
-from controller.core.topology.network import Networks
-from events.host import NodeNetworks
+from controller.core.topology.topology import Topology
 from tests.sim.facts import networks
 
 NODES = [f"pve{number}" for number in range(1, 9)]
@@ -43,21 +43,15 @@ def well(nodes: Iterable[str], entity: str, **fields: object) -> list[Cell]:
     return [cell(node, entity, Answer.OK, **{"at": -1000, **fields}) for node in nodes]  # type: ignore[arg-type]
 
 
-def network_of(node: str) -> Networks:
-    """Return a node's two storage networks."""
-    number = NODES.index(node) + 11
-    facts = networks(node, f"10.1.0.{number}/24", f"10.2.0.{number}/24")
-    assert isinstance(facts, NodeNetworks)
-    return Networks(facts)
-
-
 def verdicts(*cells: list[Cell], now: int = LATER, alive: Iterable[str] = NODES, heard: dict[str, int] | None = None) -> list[Verdict]:
     """Judge all these cells ``now``."""
     everything = [one for group in cells for one in group]
     broken = [one for one in everything if one.answer is Answer.BAD]
     others = [one for one in everything if one.answer is Answer.OK]
-    known = {node: network_of(node) for node in NODES}
-    return judge(Scene(now, broken, others, frozenset(alive), heard or {}, known), Timings())
+    facts = Facts()
+    for number, node in enumerate(NODES, 11):
+        facts.take(networks(node, f"10.1.0.{number}/24", f"10.2.0.{number}/24"), 0)
+    return judge(Scene(now, broken, others, frozenset(alive), heard or {}, Topology(facts)), Timings())
 
 
 def named(found: list[Verdict]) -> set[tuple[str, str]]:

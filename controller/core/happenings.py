@@ -1,0 +1,132 @@
+"""What was done to the cluster lately, on purpose or not: what a verdict must be read beside.
+
+A change of storage.cfg, a restart, maintenance: none of it is broken, and all of it makes some explanations likelier and belongs in
+the reasons that people read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from events.agent import AgentStarted, AgentStopped
+from events.base import Event
+from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, StorageConfigChanged
+from events.iscsi import IscsiInitiatorStopped, IscsiTargetAnnouncement
+
+SECOND: Final = 1_000_000
+BEFORE: Final = 120 * SECOND
+"""How long before the first sign of a fault something counts as having happened just before."""
+_SLACK: Final = 5 * SECOND
+"""How much later than the first sign it may have been seen: two sources of one node look at their own pace."""
+_MOST: Final = 64
+"""Most that is remembered."""
+POINTING: Final = frozenset(
+    {
+        "server",
+        "server2",
+        "export",
+        "share",
+        "portal",
+        "target",
+        "vgname",
+        "base",
+        "monhost",
+        "pool",
+        "fs-name",
+        "volume",
+        "path",
+        "options",
+    }
+)
+"""Properties of a storage that say where it is and how it is reached."""
+
+
+@dataclass(slots=True)
+class Happening:
+    """One thing that happened. ``about``: the node, storage or other entity that it touches; ``points``: it says where a storage is."""
+
+    at: int
+    about: str
+    text: str
+    points: bool = False
+    lasts: bool = False
+    """Whether it holds until its end is told: maintenance, disarmed HA."""
+
+    @property
+    def key(self) -> str:
+        """Return what tells it from others."""
+        return f"{self.at} {self.about} {self.text}"
+
+
+def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
+    """Yield what an event tells of, observed at ``at`` (UTC µs) by ``node``; nothing for most."""
+    match event:
+        case StorageConfigChanged():
+            yield from _configured(event, at)
+        case NodeBooted():
+            yield Happening(at, f"node/{node}", f"node {node} booted")
+        case AgentStarted():
+            yield Happening(at, f"node/{node}", f"the agent of {node} started, version {event.version}")
+        case AgentStopped():
+            yield Happening(at, f"node/{node}", f"the agent of {node} was stopped")
+        case HaNodeMaintenance():
+            name = event.subject.key
+            yield Happening(at, f"node/{name}", f"HA maintenance of {name} {'began' if event.active else 'ended'}", lasts=event.active)
+        case HaArming():
+            yield Happening(at, "cluster", f"HA was {'armed' if event.armed else 'disarmed'}", lasts=not event.armed)
+        case IscsiInitiatorStopped():
+            yield Happening(at, f"node/{node}", f"iscsid of {node} was stopped")
+        case IscsiTargetAnnouncement():
+            yield Happening(at, str(event.subject), f"{event.subject.key} announced: {event.text}")
+        case _:
+            pass
+
+
+def _configured(event: StorageConfigChanged, at: int) -> Iterator[Happening]:
+    for storage in event.added:
+        yield Happening(at, f"storage/{storage}", f"storage {storage} was added", points=True)
+    for storage in event.removed:
+        yield Happening(at, f"storage/{storage}", f"storage {storage} was removed")
+    told = {one.storage for one in event.changes}
+    for change in event.changes:
+        text = f"storage {change.storage}: {change.name} {change.before or 'unset'} → {change.after or 'unset'}"
+        yield Happening(at, f"storage/{change.storage}", text, points=change.name in POINTING)
+    for storage in event.changed:
+        if storage not in told:
+            yield Happening(at, f"storage/{storage}", f"storage {storage} was changed")
+
+
+class Recent:
+    """The latest of them, the same one told by several nodes once."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, Happening] = {}
+
+    def take(self, one: Happening) -> list[str]:
+        """Take one in; return the keys of what was added or fell out."""
+        alike = [
+            key
+            for key, other in self.all.items()
+            if other.about == one.about and (other.text == one.text or other.lasts) and abs(other.at - one.at) <= BEFORE
+        ]
+        touched = []
+        for key in alike:
+            if self.all[key].text == one.text:
+                return []
+            if one.about.startswith("node/") and self.all[key].lasts:
+                del self.all[key]  # maintenance that ended
+                touched.append(key)
+        self.all[one.key] = one
+        touched.append(one.key)
+        while len(self.all) > _MOST:
+            oldest = min(self.all.values(), key=lambda other: (other.lasts, other.at, other.key)).key
+            del self.all[oldest]
+            touched.append(oldest)
+        return touched
+
+    def before(self, onset: int) -> list[Happening]:
+        """Return what happened just before ``onset``, or holds since long before, oldest first."""
+        near = [one for one in self.all.values() if one.at - _SLACK <= onset and (one.lasts or onset - one.at <= BEFORE)]
+        return sorted(near, key=lambda one: (one.at, one.key))
