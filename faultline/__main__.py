@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.padding import Padding
 
-from controller.core.report import IncidentReport
+from controller.core.report import Change, IncidentReport
 from faultline import check_command, draw, parse, render, view, whatif
 from faultline.cluster import cluster_name, facts
 from faultline.errors import CommandError, InputError
+from faultline.explain import signs_and_rivals
 from faultline.formats import StreamFormat
 from faultline.replay import Replay
 from faultline.scoring import Score, read_truth, score
@@ -46,6 +48,7 @@ def replay(
     journal: Annotated[list[str], typer.Option(help="NODE=FILE: journal in export format (also .xz) or native; once per node.")],
     pve: Annotated[Path | None, typer.Option(help="Copy of /etc/pve: reports then name storages, guests and HA.")] = None,
     truth: Annotated[Path | None, typer.Option(help="truth.jsonl: print precision and recall against it.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="What speaks for and against each verdict, and for its rivals.")] = False,
     output: Annotated[StreamFormat, typer.Option("--format")] = StreamFormat.TEXT,
 ) -> None:
     """Name the incidents in recorded journals: no service, no root."""
@@ -58,6 +61,8 @@ def replay(
             print(report.model_dump_json())
         else:
             console.print(render.change(report))
+            if explain and report.change in {Change.OPENED, Change.REVISED, Change.REOPENED}:
+                console.print(Padding(signs_and_rivals(report), (0, 0, 1, 4), expand=False))
     result = score(faults, told) if faults is not None else None
     _summary(run, told, result, output)
     if result is not None and (result.precision < 1 or result.recall < 1):

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from agent.config import load_config as load_agent_config
 from agent.errors import AgentError
@@ -28,6 +28,7 @@ from controller.store.reading import LogRow
 from controller.stream.record import record
 from faultline import render
 from faultline.errors import CommandError, ConfigurationError, NothingThereError
+from faultline.explain import explained
 from faultline.formats import ListFormat, StreamFormat
 
 DEFAULT = Path("/etc/faultline/controller.toml")
@@ -54,6 +55,7 @@ def incidents(
     identity: Annotated[str, typer.Argument(metavar="[ID]", help="Show one incident whole; a unique beginning of its id will do.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Print changes as they happen until Ctrl-C.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="With an ID: what speaks for and against, and for every other explanation.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Newest N.")] = 50,
     output: Annotated[ListFormat, typer.Option("--format")] = ListFormat.TEXT,
     config: ConfigOption = DEFAULT,
@@ -63,7 +65,7 @@ def incidents(
     console = render.console()
     with closing(connection), translated(settings.store.path):
         if identity:
-            _one(connection, identity, output, console)
+            _one(connection, identity, output, console, explained if why else render.incident)
         elif follow:
             for row in _follow(connection, reading.last_cursor(connection), types={"incident"}):
                 _change(IncidentReport.model_validate_json(row.data), output, console)
@@ -81,7 +83,9 @@ def _list(found: list[IncidentReport], output: ListFormat, console: Console, whi
         console.print(f"no {which}incidents")
 
 
-def _one(connection: sqlite3.Connection, identity: str, output: ListFormat, console: Console) -> None:
+def _one(
+    connection: sqlite3.Connection, identity: str, output: ListFormat, console: Console, draw: Callable[[IncidentReport], RenderableType]
+) -> None:
     found = reading.incident(connection, identity)
     if found is None:
         raise NothingThereError(f"{identity}: no incident with this id, or several; see faultline incidents --all")
@@ -92,7 +96,7 @@ def _one(connection: sqlite3.Connection, identity: str, output: ListFormat, cons
     if output is ListFormat.JSON:
         print(json.dumps({**found.model_dump(mode="json"), "told": told}, indent=2))
         return
-    console.print(render.incident(found))
+    console.print(draw(found))
     if told:
         console.print("\n[bold]Told[/]")
         for one in told:

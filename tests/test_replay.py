@@ -97,6 +97,16 @@ def test_command_prints_json_lines_for_machines() -> None:
     assert wanted <= set(lines[0])
 
 
+def test_explained_verdicts_name_signs_and_rivals() -> None:
+    """``--explain`` shows each node's signs, and for every other explanation its score and why it was set aside."""
+    text = replay(*journals(), "--explain").stdout
+
+    assert "What it explains" in text
+    assert "What follows from it" in text
+    assert "contradicted by pve1, pve3: still well there" in text
+    assert "explains only 1 of 3 signs" in text
+
+
 def test_command_differs_from_truth_with_exit_code_five(tmp_path: Path) -> None:
     """A truth that the recording does not show is a difference, said fault by fault."""
     faults = [json.loads(line) for line in TRUTH.read_text().splitlines()]

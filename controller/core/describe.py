@@ -75,6 +75,7 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         alternatives=tuple(Alternative(**one) for one in incident.alternatives),
         evidence=tuple(_evidence(state, incident, roots, consequences))[:_MOST_EVIDENCE],
         related=tuple(related),
+        score=incident.score,
         timeline=tuple(Moment(at=rfc3339(when), change=what, text=text) for when, what, text in incident.timeline),
         cluster=state.cluster,
         at=rfc3339(at),

@@ -107,13 +107,13 @@ def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     incident.cause, incident.entity, incident.scope = verdict.cause, verdict.entity, verdict.scope
     incident.roots = sorted(verdict.roots | {key for key in incident.roots if key in verdict.cells})
     incident.consequences = sorted((verdict.consequences | set(incident.consequences)) - set(incident.roots))
-    incident.confidence = verdict.confidence
+    incident.confidence, incident.score = verdict.confidence, round(verdict.score, 1)
     incident.against = list(verdict.against)
     incident.nodes = sorted({desk.state.cells[key].node for key in incident.roots} - {CONTROLLER})
     if kind_of(desk.state.cells[incident.roots[0]])[0] == "node" and not incident.nodes:
         incident.nodes = [verdict.entity.partition("/")[2]]
     incident.alternatives = [
-        {"cause": one.cause.value, "entity": one.entity, "confidence": one.confidence, "reason": one.reason} for one in verdict.alternatives
+        {"cause": one.cause.value, "entity": one.entity, "confidence": one.confidence, "reason": one.reason, "score": round(one.score, 1)} for one in verdict.alternatives
     ]
     for key in incident.roots:
         cell = desk.state.cells[key]

@@ -41,6 +41,8 @@ class Alternative(Part):
     entity: str
     confidence: Annotated[float, Field(ge=0, le=1)]
     reason: str
+    score: float = 0.0
+    """As :attr:`IncidentReport.score`."""
 
 
 class Evidence(Part):
@@ -88,6 +90,8 @@ class IncidentReport(Part):
     evidence: tuple[Evidence, ...] = ()
     related: tuple[str, ...] = ()
     """Other entities that the same fault took down."""
+    score: float = 0.0
+    """How much better the signs are explained with the cause than without, nats: below 0 they may be an accident."""
     timeline: tuple[Moment, ...] = ()
     cluster: str
     at: str

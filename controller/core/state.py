@@ -88,6 +88,7 @@ class Incident:
     changed_at: int
     number: int = 0
     confidence: float = 0.0
+    score: float = 0.0
     nodes: list[str] = field(default_factory=list)
     alternatives: list[dict[str, Any]] = field(default_factory=list)
     against: list[str] = field(default_factory=list)
