@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import classifying, config_change, flow, footprint, latency, topology
+from bench import classifying, config_change, core_cost, flow, footprint, latency, topology
 from bench.figures import Figure, print_json, print_table
 from bench.running import BenchError
 
@@ -28,6 +28,7 @@ _FULL: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     latency.GROUP: lambda place: latency.measure(place, 4, 25),
     config_change.GROUP: lambda place: config_change.measure(place, 60),
     topology.GROUP: lambda place: topology.measure(place, topology.SIZES, 5),
+    core_cost.GROUP: lambda place: core_cost.measure(place, core_cost.SIZES, 3),
 }
 _QUICK: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     flow.GROUP: lambda place: flow.measure(place, 20_000, 2),
@@ -36,8 +37,9 @@ _QUICK: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     latency.GROUP: lambda place: latency.measure(place, 2, 2),
     config_change.GROUP: lambda place: config_change.measure(place, 4),
     topology.GROUP: lambda place: topology.measure(place, (4, 8), 1),
+    core_cost.GROUP: lambda place: core_cost.measure(place, (4, 8), 1),
 }
-_HEADINGS: Final = {one.GROUP: one.HEADING for one in (flow, classifying, footprint, latency, config_change, topology)}
+_HEADINGS: Final = {one.GROUP: one.HEADING for one in (flow, classifying, footprint, latency, config_change, topology, core_cost)}
 
 
 def main() -> int:

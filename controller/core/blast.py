@@ -49,26 +49,30 @@ _WEAKENED: Final = frozenset(
 
 
 def blast(state: CoreState, incident: Incident) -> Impact | None:
-    """Return what an incident does beside all others that are not over; None when its cause is none that storages or guests suffer from.
+    """Return what an incident does, as things stand; None when its cause is none that storages or guests suffer from.
 
     A portal's loss freezes nobody, nor does another's: the second of the two does, and both incidents say so.
     """
     own = _failed(state, incident)
     if own is None:
         return None
-    beside = [one for one in state.live_incidents() if one.id != incident.id and one.cause not in _WEAKENED]
-    others = {name for one in beside for name in _failed(state, one) or ()}
-    both = impact(state.topology, [*own, *sorted(others)])
-    return without(both, impact(state.topology, sorted(others))) if others else both
+    alone = impact(state.topology, own)
+    live = [one for one in state.live_incidents() if one.cause not in _WEAKENED]
+    together = sorted({name for one in live for name in _failed(state, one) or ()})
+    if incident.cause in _WEAKENED or set(together) <= set(own):
+        return alone
+    return _as_it_is(alone, impact(state.topology, together))
 
 
-def without(both: Impact, others: Impact) -> Impact:
-    """Return what is hit by several failures together and not as badly by some of them alone."""
-    known = {one.vmid: one.effect for one in others.guests}
-    guests = tuple(one for one in both.guests if known.get(one.vmid) is not one.effect)
-    lost = {one.storage: set(one.failed) for one in others.storages}
-    storages = tuple(one for one in both.storages if not set(one.failed) <= lost.get(one.storage, set()) or one.storage not in lost)
-    return replace(both, guests=guests, storages=storages)
+def _as_it_is(alone: Impact, together: Impact) -> Impact:
+    """Return what one failure touches, in the state that all of them have brought it to."""
+    guests = {one.vmid: one for one in together.guests}
+    storages = {one.storage: one for one in together.storages}
+    return replace(
+        alone,
+        guests=tuple(guests.get(one.vmid, one) for one in alone.guests),
+        storages=tuple(storages.get(one.storage, one) for one in alone.storages),
+    )
 
 
 def _failed(state: CoreState, incident: Incident) -> list[str] | None:

@@ -113,7 +113,14 @@ def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     if kind_of(desk.state.cells[incident.roots[0]])[0] == "node" and not incident.nodes:
         incident.nodes = [verdict.entity.partition("/")[2]]
     incident.alternatives = [
-        {"cause": one.cause.value, "entity": one.entity, "confidence": one.confidence, "reason": one.reason, "score": round(one.score, 1)} for one in verdict.alternatives
+        {
+            "cause": one.cause.value,
+            "entity": one.entity,
+            "confidence": one.confidence,
+            "reason": one.reason,
+            "score": round(one.score, 1),
+        }
+        for one in verdict.alternatives
     ]
     for key in incident.roots:
         cell = desk.state.cells[key]
@@ -128,6 +135,9 @@ def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
         return
     if verdict.stable_at > desk.now:
         desk.again(verdict.stable_at)
+        return
+    if same and incident.state is not IncidentState.RECOVERING and desk.now < incident.changed_at + desk.timings.respite:
+        desk.again(incident.changed_at + desk.timings.respite)  # more of the same: one message for all who join in
         return
     nodes, was = list(incident.nodes), title(incident)
     if incident.state is IncidentState.RECOVERING:

@@ -15,6 +15,8 @@ class Timings:
     """From the first sign to the earliest telling: what is over sooner is no incident."""
     longest: int = 10 * SECOND
     """From the first sign to the latest telling, however much may still be reported."""
+    respite: int = 10 * SECOND
+    """Between two messages that an incident has merely spread to more nodes."""
     confirm: int = 30 * SECOND
     """How long a verdict must hold to be called confirmed."""
     recovery_hold: int = 20 * SECOND

@@ -65,6 +65,7 @@ class Scene:
     happenings: Collection[Happening] = ()
     well_of: dict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
     """Well cells by all that they are about: entity, way, ``node/…``."""
+    _toward: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index the well cells."""
@@ -77,8 +78,12 @@ class Scene:
 
     def network(self, cell: Cell) -> str:
         """Return the network (CIDR) through which a cell's node reaches what the cell is about; empty when that is not known."""
-        known = self.topology.networks.get(cell.node)
-        return known.toward(address_in(cell.entity)) if known is not None else ""
+        pair = (cell.node, cell.entity)
+        found = self._toward.get(pair)
+        if found is None:
+            known = self.topology.networks.get(cell.node)
+            found = self._toward[pair] = known.toward(address_in(cell.entity)) if known is not None else ""
+        return found
 
     def beneath(self, storage: str) -> frozenset[str]:
         """Return all that a storage (an entity) needs, on any node: entities."""

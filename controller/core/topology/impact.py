@@ -84,6 +84,15 @@ class Impact:
 def impact(topology: Topology, failed: Iterable[str]) -> Impact:
     """Compute what happens when these vertices fail (entities, or ``<entity>@<node>`` for one node's view)."""
     given = tuple(dict.fromkeys(failed))
+    known = topology.remembered.get(given)
+    if isinstance(known, Impact):
+        return known
+    found = _impact(topology, given)
+    topology.remember(given, found)
+    return found
+
+
+def _impact(topology: Topology, given: tuple[str, ...]) -> Impact:
     states = topology.spread(given)
     homes = _Homes(topology, states)
     vmids = sorted({name.partition("/")[2].removesuffix(f"@{START}") for name in states if name.startswith("guest/")}, key=_number)

@@ -19,6 +19,9 @@ from events.definitions import GuestDefined, GuestStatus, HaResourceDefined, HaR
 _APART: frozenset[type[Event]] = frozenset({GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState})
 """Kinds that are looked up when they are needed and change nothing that depends on anything."""
 
+_REMEMBERED = 64
+"""Most failures whose consequences are remembered."""
+
 
 class Topology:
     """Answers what depends on what. ``facts`` belongs to the caller, who passes on what changed in it."""
@@ -28,15 +31,25 @@ class Topology:
         self._guests: dict[str, GuestDefined] = {}
         self._built: Built | None = None
         self._met: set[Way] = set()
+        self.remembered: dict[tuple[str, ...], object] = {}
+        """What was computed of failures since the last change: a storm asks for the same again and again."""
+
+    def remember(self, failed: tuple[str, ...], found: object) -> None:
+        """Keep what was computed of a failure until something changes."""
+        if len(self.remembered) >= _REMEMBERED:
+            self.remembered.clear()
+        self.remembered[failed] = found
 
     def meet(self, node: str, target: str, portal: str) -> None:
         """Take note of a session that an event tells of; ``portal`` is an entity."""
         if (node, target, portal) not in self._met:
             self._met.add((node, target, portal))
             self._built = None
+            self.remembered.clear()
 
     def changed(self, kind: type[Event], key: str) -> None:
         """Take note that a fact changed."""
+        self.remembered.clear()
         if kind is GuestDefined:
             if self._built is not None:
                 self._guest(self._built.graph, key)
