@@ -50,7 +50,7 @@ class _Work:
     """What one round took in."""
 
     deliveries: list[_Waiting] = field(default_factory=list)
-    heard: set[str] = field(default_factory=set)
+    heard: dict[str, int] = field(default_factory=dict)
 
 
 class Engine:
@@ -73,7 +73,7 @@ class Engine:
         self._performers = performers
         self._now = now
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
-        self._heard: set[str] = set()
+        self._heard: dict[str, int] = {}
         self._commits = 0
         self._committed = asyncio.Condition()
 
@@ -96,9 +96,9 @@ class Engine:
         await self._queue.put(waiting)
         return await waiting.done
 
-    def heard(self, node: str) -> None:
-        """Note that a node's agent lives."""
-        self._heard.add(node)
+    def heard(self, node: str, clock: int = 0) -> None:
+        """Note that a node's agent lives; ``clock`` is what its clock said when it wrote (UTC µs), 0 when it did not say."""
+        self._heard[node] = clock or self._heard.get(node, 0)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -147,14 +147,14 @@ class Engine:
             waiting = self._queue.get_nowait()
             work.deliveries.append(waiting)
             count += len(waiting.delivery.items)
-        work.heard, self._heard = self._heard, set()
+        work.heard, self._heard = self._heard, {}
         return work
 
     def _apply(self, work: _Work) -> Transaction:
         now, transaction = self._now(), Transaction(at=self._now())
         effects: list[Effect] = []
-        for node in sorted(work.heard | {one.delivery.node for one in work.deliveries}):
-            effects += step(self.state, Heard(node), now, self._timings)[1]
+        for node in sorted({*work.heard, *(one.delivery.node for one in work.deliveries)}):
+            effects += step(self.state, Heard(node, work.heard.get(node, 0)), now, self._timings)[1]
         for waiting in work.deliveries:
             effects += self._deliver(waiting.delivery, now, transaction)
         effects += step(self.state, Tick(), now, self._timings)[1]

@@ -86,8 +86,9 @@ Accept = Callable[[Delivery], Awaitable[int]]
 class Ingest:
     """Listens for agents.
 
-    ``accept`` makes a delivery durable; ``acked`` tells how far a stream is; ``heard`` notes a living node; ``allowed`` says whether
-    a node may still speak: ZeroMQ asks only at the handshake, and a connection lasts for months.
+    ``accept`` makes a delivery durable; ``acked`` tells how far a stream is; ``heard`` notes a living node and what its clock says
+    (UTC µs, 0: nothing); ``allowed`` says whether a node may still speak: ZeroMQ asks only at the handshake, and a connection lasts
+    for months.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Ingest:
         keys: tuple[bytes, bytes],
         accept: Accept,
         acked: Callable[[str, str], Awaitable[int]],
-        heard: Callable[[str], None],
+        heard: Callable[[str, int], None],
         allowed: Callable[[str], bool],
     ) -> None:
         self.endpoint = ""
@@ -179,7 +180,7 @@ class Ingest:
     async def _serve(self, peer: _Peer, tasks: asyncio.TaskGroup) -> None:
         while True:
             message = await peer.inbox.get()
-            self._heard(peer.node)
+            self._heard(peer.node, message.at if isinstance(message, Heartbeat) and message.node == peer.node else 0)
             match message:
                 case Hello():
                     await self._greet(peer, message)

@@ -8,6 +8,7 @@ times give the same incidents, in production, in ``faultline replay`` and in the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from controller.core.effects import Effect
 from controller.core.evidence import SECOND, Answer, Reading, forgotten, readings
@@ -24,9 +25,13 @@ from events.envelope import Envelope, UnknownEvent
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A node's agent was heard (any message): its well cells count as still well."""
+    """A node's agent was heard (any message): its well cells count as still well.
+
+    ``clock`` is what its clock said when it wrote, UTC microseconds; 0 when it did not say.
+    """
 
     node: str
+    clock: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,10 @@ def step(state: CoreState, given: Input, now: int, timings: Timings) -> tuple[Co
     match given:
         case Envelope():
             _take(state, given, now, timings)
-        case Heard(node):
+        case Heard(node, clock):
             _hear(state, node, now)
+            if clock:
+                _set_clock(state.nodes[node], clock - now, state)
         case Joined(node):
             _node(state, node)
         case Tick():
@@ -87,8 +94,22 @@ def _hear(state: CoreState, name: str, now: int) -> None:
         look(state, now + SECOND)
 
 
+def _set_clock(node: NodeInfo, ahead: int, state: CoreState) -> None:
+    """Note how far a node's clock is off. Less than a second may be the network, and makes no difference to a verdict."""
+    ahead = ahead if abs(ahead) >= SECOND else 0
+    if abs(ahead - node.ahead) >= _CLOCK_NOISE or (ahead == 0) != (node.ahead == 0):
+        node.ahead = ahead
+        state.touch("nodes", node.name)
+
+
+_CLOCK_NOISE: Final = SECOND // 2
+
+
 def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> None:
     node, event = envelope.node, envelope.event
+    known = state.nodes.get(node)
+    if known is not None and known.ahead:
+        envelope = envelope._replace(observed_at=envelope.observed_at - known.ahead)
     if isinstance(event, UnknownEvent):
         return
     if type(event) in FACTS:

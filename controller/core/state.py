@@ -70,6 +70,8 @@ class NodeInfo:
     heard: int = 0
     """About when the controller last heard it, controller's clock; 0 when liveness is not watched (replay)."""
     silent: bool = False
+    ahead: int = 0
+    """Microseconds that its clock is ahead of the controller's, where that matters; its observations are put right by it."""
 
 
 @dataclass(slots=True)

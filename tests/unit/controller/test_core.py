@@ -192,3 +192,21 @@ def test_same_input_same_incidents() -> None:
 
     assert runs[0] == runs[1]
     assert runs[0][0].id.startswith("fl-")
+
+
+@pytest.mark.parametrize("ahead", [-5, 4])
+def test_clocks_that_are_off_make_no_difference(ahead: int) -> None:
+    """A node whose clock is seconds off, either way, neither gets blamed for a server's fault nor hides it."""
+
+    def happened(skew: int) -> list[tuple[str, str, tuple[str, ...]]]:
+        timeline = Timeline("c", ["a", "b", "d"])
+        for node, off in (("a", skew), ("b", 0), ("d", 0)):
+            list(timeline.give(Heard(node, T0 + (100 + off) * SECOND), T0 + 100 * SECOND))
+        told = []
+        for node, off, at in (("a", skew, 110), ("b", 0, 111), ("d", 0, 112)):
+            probed = down().model_copy(update={"seen": Seen(source=Source.NFS)})
+            told += list(timeline.feed(envelope(node, probed, at + off, at), T0 + at * SECOND))
+        told += list(timeline.advance(T0 + 115 * SECOND))
+        return [(one.change.value, one.cause, one.nodes) for one in told]
+
+    assert happened(ahead) == happened(0) == [("opened", "nfs-server-down", ("a", "b", "d"))]

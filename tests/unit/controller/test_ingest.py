@@ -48,9 +48,15 @@ class Store:
         self.deliveries: list[Delivery] = []
         self.acked: dict[tuple[str, str], int] = {}
         self.heard: list[str] = []
+        self.clocks: list[int] = []
         self.open = asyncio.Event()
         self.open.set()
         self.waiting = 0
+
+    def hear(self, node: str, clock: int) -> None:
+        """Note a node that was heard, and its clock."""
+        self.heard.append(node)
+        self.clocks.append(clock)
 
     async def accept(self, delivery: Delivery) -> int:
         """Make a delivery durable."""
@@ -128,7 +134,7 @@ async def ingest(tmp_path: Path, store: Store) -> AsyncIterator[Ingest]:
     access = Access(zmq.asyncio.Context.instance(), {DOMAIN: allowed})
     access.start()
     bind = f"ipc://{tmp_path}/ingest"
-    ingest = Ingest(bind, own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.heard.append, allowed.allows)
+    ingest = Ingest(bind, own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.hear, allowed.allows)
     task = asyncio.create_task(ingest.run())
     await asyncio.wait_for(ingest.listening.wait(), 5)
     ingest.reload = allowed.reload  # type: ignore[attr-defined]  # what SIGHUP does
@@ -425,13 +431,14 @@ async def test_heartbeats_are_heard(connect: Connect, store: Store) -> None:
     await agent.say(Heartbeat("pve2", STREAM, 0, 1, {"journald": ""}), Heartbeat("pve2", STREAM, 0, 2, {}))
     await until(lambda: len(store.heard) == 3)
     assert store.heard == ["pve2"] * 3
+    assert store.clocks == [0, 1, 2]
 
 
 async def test_a_taken_endpoint_is_named(ingest: Ingest, tmp_path: Path, store: Store) -> None:
     """Two controllers cannot listen at one place: the second says where."""
     taken = zmq.asyncio.Context.instance().socket(zmq.ROUTER)
     port = taken.bind_to_random_port("tcp://127.0.0.1")
-    second = Ingest(f"tcp://127.0.0.1:{port}", own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.heard.append, bool)
+    second = Ingest(f"tcp://127.0.0.1:{port}", own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.hear, bool)
     with pytest.raises(BindError, match=f"tcp://127.0.0.1:{port}"):
         await second.run()
     taken.close()
