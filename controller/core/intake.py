@@ -16,6 +16,7 @@ def look(state: CoreState, at: int) -> None:
 def forget(state: CoreState, cell: Cell, now: int) -> None:
     """Let a cell know nothing any more."""
     cell.answer, cell.since, cell.expires = Answer.UNKNOWN, now, 0
+    state.version += 1
     state.touch("cells", cell.key)
     look(state, now)
 
@@ -45,6 +46,7 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
             state.touch("cells", key)
         return False
     cell.answer, cell.since, cell.expires = reading.answer, at, lasting
+    state.version += 1
     cell.was_ok = cell.was_ok or reading.answer is Answer.OK
     cell.excerpt, cell.origin = excerpt, str(origin.identity) if origin else ""
     if reading.answer is Answer.BAD:

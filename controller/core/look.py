@@ -8,7 +8,7 @@ from controller.core.evidence import Answer, Reading
 from controller.core.incident import IncidentState, Trigger
 from controller.core.inference.consequences import follows
 from controller.core.inference.scene import Scene
-from controller.core.inference.verdict import judge
+from controller.core.inference.verdict import Verdict, judge
 from controller.core.intake import answer
 from controller.core.matching import match
 from controller.core.report import Change
@@ -23,7 +23,7 @@ def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
     _silences(desk)
     for incident in state.live_incidents():
         _progress(desk, incident)
-    match(desk, judge(_scene(desk), timings))
+    match(desk, _verdicts(desk))
     _forget_old(desk)
     state.look_at = desk.next
     if desk.next is not None:
@@ -31,11 +31,23 @@ def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
     return desk.effects
 
 
+def _verdicts(desk: Desk) -> list[Verdict]:
+    """Judge what there is to explain; again only when something changed since, or when time alone may change it."""
+    state, scene = desk.state, _scene(desk)
+    key = (state.version, frozenset(cell.key for cell in scene.bad))
+    if state.judged is None or state.judged[0] != key:
+        verdicts = judge(scene, desk.timings)
+        state.judged = None if scene.undecided else (key, verdicts)
+        return verdicts
+    return state.judged[1]
+
+
 def _expire(desk: Desk) -> None:
     for cell in desk.state.cells.values():
         if cell.expires and cell.answer is Answer.BAD:
             if cell.expires <= desk.now:
                 cell.answer, cell.since, cell.expires = Answer.UNKNOWN, desk.now, 0
+                desk.state.version += 1
                 desk.state.touch("cells", cell.key)
             else:
                 desk.again(cell.expires)

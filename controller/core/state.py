@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from controller.core.causes import Cause
 from controller.core.evidence import Answer
@@ -16,6 +16,9 @@ from controller.core.happenings import Happening, Recent
 from controller.core.incident import IncidentState
 from controller.core.topology.topology import Topology
 from events.base import Event
+
+if TYPE_CHECKING:
+    from controller.core.inference.verdict import Verdict
 
 SEPARATOR = "\x1f"
 """Between the parts of a cell's key; entities hold no control characters."""
@@ -127,6 +130,10 @@ class CoreState:
         """Nodes that were heard before a restart and are not heard again yet."""
         self.awaited_until = 0
         """Until then nothing new is opened while somebody is awaited: backlogs arrive one after the other."""
+        self.version = 0
+        """Grows with every change of a cell or fact: what was judged at one version is right until the next."""
+        self.judged: tuple[tuple[int, frozenset[str]], list[Verdict]] | None = None
+        """The verdicts of the last look, where time alone does not change them. Not stored: they are found again."""
         self.look_at: int | None = None
         """When the verdict must be looked at again."""
         self._touched: set[tuple[str, str]] = set()
@@ -134,6 +141,7 @@ class CoreState:
     def learn(self, event: Event, at: int) -> bool:
         """Take in a fact, observed at ``at`` (UTC µs); return whether it says anything new."""
         news = self.facts.take(event, at)
+        self.version += bool(news)
         for changed in news:
             self.topology.changed(*changed)
             self.touch(_FACTS, record_name(changed))
@@ -141,6 +149,7 @@ class CoreState:
 
     def happen(self, one: Happening) -> None:
         """Take note of something that was done to the cluster."""
+        self.version += 1
         for key in self.recent.take(one):
             self.touch("happenings", key)
 
@@ -170,6 +179,7 @@ class CoreState:
 
     def meet(self, cell: Cell) -> None:
         """Let the topology know of the way that a new cell tells of: a session's portal and target."""
+        self.version += 1
         if cell.aspect == "session" and cell.via:
             self.topology.meet(cell.node, cell.via.partition("/")[2], cell.entity)
 

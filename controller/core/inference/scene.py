@@ -65,6 +65,8 @@ class Scene:
     happenings: Collection[Happening] = ()
     well_of: dict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
     """Well cells by all that they are about: entity, way, ``node/…``."""
+    undecided: bool = False
+    """Whether somebody may yet report a fault, or be heard: then time alone changes what is likely."""
     _toward: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,9 +111,12 @@ class Scene:
             if cell.seen > onset:
                 against[cell.key] = PROOF
             elif due is not None and self.now >= due:
-                against[cell.key] = PROOF if self.heard.get(cell.node, due) >= due else SILENCE
+                heard = self.heard.get(cell.node, due) >= due
+                self.undecided |= not heard
+                against[cell.key] = PROOF if heard else SILENCE
             elif due is not None and cell.notices:
                 pending[cell.key] = due
+                self.undecided = True
                 against[cell.key] = _not_yet((self.now - onset) / (cell.notices * SECOND))
         return Weighed(against, pending)
 
