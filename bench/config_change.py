@@ -63,7 +63,7 @@ def measure(place: Path, changes: int) -> list[Figure]:
         return []
     place.mkdir(parents=True)
     (mountpoint := place / "pve").mkdir()
-    dice, taken = Random(1), list[float]()  # noqa: S311 - only spreads the changes
+    dice, taken = Random(1), list[float]()
     with ExitStack() as stack:
         cluster = _Cluster(mountpoint)
         stack.callback(cluster.served.stop)

@@ -113,9 +113,9 @@ def _second(servers: list[str], portals: list[tuple[str, str]], down: bool, seco
             else NfsServerReachable(subject=subject, seen=_PROBED)
         )
     for number, (where, target) in enumerate(portals, 1):
-        subject = portal(where.partition(":")[0])
+        where_to = portal(where.partition(":")[0])
         kind = IscsiConnectionFailed if down and (second + number) % 7 else IscsiConnectionRecovered
-        yield kind(subject=subject, seen=_LINE, target=target or "iqn.2005-10.org.example:none", session=number)
+        yield kind(subject=where_to, seen=_LINE, target=target or "iqn.2005-10.org.example:none", session=number)
         yield MultipathPathFailed(subject=f"lun/3600140{number:026d}", seen=_LINE, device=f"sd{number}")
 
 

@@ -142,6 +142,27 @@ class IscsiNameUnresolved(BadEvent):
     reason: Text = ""
 
 
+class IscsiNameResolved(OkEvent):
+    """The name of a portal resolves on this node."""
+
+    aspect: ClassVar[str] = "name"
+    kind: Literal["iscsi.name.resolved"] = "iscsi.name.resolved"
+
+
+class IscsiSessionMissing(BadEvent):
+    """A target that storage.cfg names has had no session on this node for longer than its activation takes."""
+
+    aspect: ClassVar[str] = "login"
+    kind: Literal["iscsi.session.missing"] = "iscsi.session.missing"
+
+
+class IscsiSessionPresent(OkEvent):
+    """A target that storage.cfg names has a session on this node."""
+
+    aspect: ClassVar[str] = "login"
+    kind: Literal["iscsi.session.present"] = "iscsi.session.present"
+
+
 class IscsiInitiatorStopped(InfoEvent):
     """iscsid stopped: sessions live on in the kernel, but nothing reconnects them."""
 

@@ -87,6 +87,14 @@ class MultipathWwidChanged(BadEvent):
     found: Text
 
 
+class MultipathWwidConfirmed(OkEvent):
+    """All paths of a map lead to the map's own LUN."""
+
+    aspect: ClassVar[str] = "identity"
+    kind: Literal["multipath.wwid.confirmed"] = "multipath.wwid.confirmed"
+    map: Text = ""
+
+
 class MultipathIdentityConflict(BadEvent):
     """Two maps claim one alias or one WWID on this node."""
 
@@ -94,6 +102,21 @@ class MultipathIdentityConflict(BadEvent):
     kind: Literal["multipath.identity.conflict"] = "multipath.identity.conflict"
     map: Name
     reason: Text
+
+
+class MultipathIdentityUnique(OkEvent):
+    """A map's alias and WWID, claimed twice before, are its own again."""
+
+    aspect: ClassVar[str] = "conflict"
+    kind: Literal["multipath.identity.unique"] = "multipath.identity.unique"
+    map: Text = ""
+
+
+class MultipathMapSingle(InfoEvent):
+    """A map has one path and never had more: it works, and the first failure of that path stops its I/O."""
+
+    kind: Literal["multipath.map.single"] = "multipath.map.single"
+    map: Name
 
 
 class MultipathMapChanged(InfoEvent):

@@ -21,6 +21,12 @@ class NfsSilence(StrEnum):
     """Probe: TCP connection refused."""
     NO_ROUTE = "no-route"
     """Probe: host or network unreachable."""
+    CLOSED = "closed"
+    """Probe: the connection was taken and closed without an answer."""
+    GARBLED = "garbled"
+    """Probe: what came is no answer of an RPC server."""
+    NOT_SERVED = "not-served"
+    """Probe: something answers, but it serves no NFS, or not the version that is configured."""
 
 
 class NfsServerUnreachable(BadEvent):

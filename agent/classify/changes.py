@@ -18,6 +18,11 @@ class Changes:
     def __init__(self) -> None:
         self._said: dict[str, tuple[str, bool, int]] = {}
 
+    @property
+    def keys(self) -> list[str]:
+        """Return the keys of all that was said."""
+        return list(self._said)
+
     def is_news(self, key: str, words: str, at: int, *, bad: bool) -> bool:
         """Tell whether ``words`` shall be said of ``key`` now, and remember that they are."""
         before = self._said.get(key)
@@ -51,6 +56,10 @@ class Streak:
         times = times + 1 if before == words else 1
         self._runs[key] = (words, times)
         return times
+
+    def times(self, key: str) -> int:
+        """Return how often in a row the latest was seen; 0 for what was not."""
+        return self._runs.get(key, ("", 0))[1]
 
     def keep(self, keys: Collection[str]) -> None:
         """Forget all other keys."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from agent.classify.host_bounds import ROOM, fitting
+from agent.mountinfo import plain, rows
 from events.base import Seen
 from events.entity import Entity
 from events.host import Mount, NodeMounts
@@ -26,7 +27,6 @@ _KERNEL_ONLY: Final = (
 _WITHOUT_DATA: Final = frozenset(_KERNEL_ONLY.split())
 _OVER_NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "fuse.glusterfs", "fuse.ceph", "fuse.sshfs"})
 """These come first when there is not room for all."""
-_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 _SECRET: Final = re.compile(r"pass|pwd|secret|key|token|cred", re.IGNORECASE)
 _USER: Final = frozenset({"user", "username"})
 _IN_ADDRESS: Final = re.compile(r"://[^/@]*@")
@@ -59,15 +59,9 @@ def _holds_data(mount: Mount) -> bool:
 
 
 def _entries(text: str) -> Iterator[Entry]:
-    for line in text.split("\n"):
-        left, _, right = line.partition(" - ")
-        fields, rest = left.split(" "), right.split(" ")
-        if len(fields) < 6 or len(rest) < 3:
-            continue
-        number, parent, device, root, target, options = fields[:6]
-        own = _merged(options, " ".join(rest[2:]))
-        if (mount := _mount(rest[1], target, rest[0], own)) is not None:
-            yield Entry(number, parent, device, _plain(root), mount)
+    for row in rows(text):
+        if (mount := _mount(row.type, row.target, row.source, plain(_merged(row.options, row.superblock)))) is not None:
+            yield Entry(row.number, row.parent, row.device, row.root, mount)
 
 
 def _merged(options: str, of_superblock: str) -> str:
@@ -101,15 +95,15 @@ def _configured(text: str) -> Iterator[Mount]:
             continue
         source, target, type_, options = *fields[:3], fields[3] if len(fields) > 3 else ""
         if "noauto" not in options.split(",") or "x-systemd.automount" in options.split(","):
-            mount = _mount(source, target, type_, options)
+            mount = _mount(type_, plain(target), plain(source), plain(options))
             yield from (mount,) if mount is not None else ()
 
 
-def _mount(source: str, target: str, type_: str, options: str) -> Mount | None:
-    source, target = _IN_ADDRESS.sub("://", _plain(source)), _plain(target)
+def _mount(type_: str, target: str, source: str, options: str) -> Mount | None:
+    source = _IN_ADDRESS.sub("://", source)
     if not type_ or len(type_) > _LONGEST // 4 or max(len(source), len(target)) > _LONGEST:
         return None
-    shown = ",".join(_without_secret(one) for one in _plain(options).split(","))
+    shown = ",".join(_without_secret(one) for one in options.split(","))
     return Mount(source=source, target=target, type=type_, options=shown[:_LONGEST])
 
 
@@ -119,8 +113,3 @@ def _without_secret(option: str) -> str:
         return name + equals
     # user=NAME%PASSWORD was cifs's way, and user=NAME:PASSWORD is curlftpfs's
     return f"{name}={re.split('[%:]', value, maxsplit=1)[0]}" if name in _USER and equals else option
-
-
-def _plain(text: str) -> str:
-    r"""Undo the kernel's and fstab's escapes: blanks, tabs and line ends stand there as `\040` and the like."""
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)

@@ -7,10 +7,10 @@ from typing import Any, Final
 from agent.sources.host_files import Tree
 
 MOUNTINFO: Final = "proc/self/mountinfo"
-_TABLE: Final = 1 << 22
+TABLE: Final = 1 << 22
 """Most bytes of the table that are read: 20,000 mounts."""
 
 
 def mounts(tree: Tree) -> dict[str, Any]:
     """Return the texts ``mountinfo`` (proc_pid_mountinfo(5)) and ``fstab`` (fstab(5)). The values may hold passwords."""
-    return {"mountinfo": tree.text(MOUNTINFO, _TABLE), "fstab": tree.text("etc/fstab")}
+    return {"mountinfo": tree.text(MOUNTINFO, TABLE), "fstab": tree.text("etc/fstab")}

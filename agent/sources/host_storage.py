@@ -38,7 +38,7 @@ def storage(tree: Tree) -> dict[str, dict[str, Any]]:
             **shared,
             "initiator": tree.text("etc/iscsi/initiatorname.iscsi"),
             "sessions": (met := list(sessions(sys))),
-            "records": list(_records(tree)),
+            "records": list(records(tree)),
         },
         "multipath": {**shared, "sessions": met, "maps": [_with_legs(sys, one, found_blocks) for one in multipath], "unit": _unit(tree)},
         "volumes": {
@@ -74,7 +74,8 @@ def _unit(tree: Tree) -> str:
     return events or ("none" if "system.slice" in tree.names(_CGROUPS) else "")
 
 
-def _records(tree: Tree) -> Iterator[Fields]:
+def records(tree: Tree) -> Iterator[Fields]:
+    """Yield the records of open-iscsi's node database: ``target``, ``portal`` (``address,port,tag``), ``startup``."""
     for database in _DATABASES:
         for target in tree.names(database)[:_MOST]:
             for portal in tree.names(f"{database}/{target}")[:_MOST]:

@@ -89,9 +89,14 @@ def judge(body: bytes, xid: int) -> Answer | None:
         return None
     if words[2] != _ACCEPTED:
         return Answer(Outcome.ANSWERED, "call denied")  # it speaks RPC and knows who asks: it is there
-    if len(words) < 6 or words[4] > _LONGEST_VERIFIER or len(words) < 6 + (words[4] + 3) // 4:
+    return _accepted(words[3:])
+
+
+def _accepted(words: tuple[int, ...]) -> Answer:
+    """Return what an accepted reply says, from its verifier on (RFC 5531 §9, ``accepted_reply``)."""
+    if len(words) < 3 or words[1] > _LONGEST_VERIFIER or len(words) < 3 + (words[1] + 3) // 4:
         return Answer(Outcome.GARBLED, "answer cut short")
-    status, *rest = words[5 + (words[4] + 3) // 4 :]
+    status, *rest = words[2 + (words[1] + 3) // 4 :]
     if status == _SUCCESS:
         return Answer(Outcome.ANSWERED)
     if status == _PROG_MISMATCH and len(rest) >= 2:
@@ -99,7 +104,9 @@ def judge(body: bytes, xid: int) -> Answer | None:
     return Answer(Outcome.NOT_SERVED, f"it serves no NFS (RPC accept status {status})")
 
 
-_ROUTES: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTDOWN, errno.ENETDOWN, errno.EAFNOSUPPORT})
+_ROUTES: Final = frozenset(
+    {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTDOWN, errno.ENETDOWN, errno.EAFNOSUPPORT}
+)
 _CUT: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ENOTCONN})
 
 

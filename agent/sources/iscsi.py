@@ -1,0 +1,183 @@
+"""Looks at iSCSI: the kernel's sessions each second, and whether portals accept connections.
+
+Looks: ``sessions`` (rows of :func:`agent.sources.sysfs.sessions` with ``recovery``, the seconds that the kernel waits for a lost one, and
+the targets that storage.cfg wants) and ``portals`` (of each portal that storage.cfg, a session or the node database names: how the
+latest connection ended, and its number).
+
+A portal with a living session is asked each ``used`` seconds only. The kernel pings that session every 5 s by itself, and a connection
+that is closed before a login is an error to the target: LIO logs `iSCSI Login negotiation failed.`, ctld of TrueNAS that it was lost.
+Proxmox VE's own status daemon asks each portal of storage.cfg every 10 s in the same way. As soon as the session is lost its portal
+is asked each ``interval``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from agent.sources.background import Background
+from agent.sources.configured import Configured
+from agent.sources.host_files import Tree
+from agent.sources.host_storage import records
+from agent.sources.looking import Found, Look, LookingSource
+from agent.sources.names import Names
+from agent.sources.sysfs import sessions
+from agent.sources.tcp import ACCEPTED, BLIND, Reached, connect_all
+from events.base import Source
+from events.entity import portal as portal_entity
+from events.errors import EntityError
+from pve.storage_cfg import Storage
+
+USED: Final = 10.0
+"""Seconds between two connections to a portal whose session lives."""
+_FAST: Final = 0.5
+"""Seconds between two looks while something is bad."""
+_RECORDS: Final = 60.0
+"""Seconds between two looks at the node database."""
+_TYPES: Final = ("iscsi", "iscsidirect")
+_PORT: Final = 3260
+_LOGGED_IN: Final = "LOGGED_IN"
+_SLACK: Final = 2.0
+"""Seconds beyond its own deadline after which a look itself counts as hung."""
+_WAIT: Final = 2.0
+"""Seconds that the first look waits for storage.cfg."""
+
+
+def iscsi_source(
+    configured: Configured,
+    *,
+    root: Path = Path("/"),
+    interval: float = 2.0,
+    deadline: float = 2.0,
+    sessions_interval: float = 1.0,
+    used: float = USED,
+    background: Background | None = None,
+) -> LookingSource:
+    """Return the source. ``configured`` is its own: no other source may use it."""
+    initiator = Initiator(configured, root, deadline, interval, used)
+    fast = min(_FAST, interval)
+    looks = (
+        Look("sessions", initiator.sessions, sessions_interval, min(_FAST, sessions_interval), deadline + _SLACK),
+        Look("portals", initiator.portals, min(interval, _FAST * 2), fast, deadline + _SLACK, again=0.0),
+    )
+    return LookingSource(Source.ISCSI, looks, background=background)
+
+
+@dataclass(slots=True)
+class _Portal:
+    due: float = 0.0
+    number: int = 0
+    reached: Reached | None = None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the sessions' look leaves for that of the portals; replaced whole, for they run in threads of their own."""
+
+    portals: frozenset[tuple[str, int]] = frozenset()
+    living: frozenset[str] = frozenset()
+    wanted: tuple[Storage, ...] = ()
+    hurry: frozenset[str] = field(default_factory=frozenset)
+
+
+class Initiator:
+    """This node as an iSCSI initiator."""
+
+    def __init__(self, configured: Configured, root: Path, deadline: float, interval: float, used: float) -> None:
+        self._configured, self._root = configured, root
+        self._deadline, self._interval, self._used = deadline, interval, used
+        self._names = Names()
+        self._known: dict[str, _Portal] = {}
+        self._seen = _Seen()
+        self._records: frozenset[tuple[str, int]] = frozenset()
+        self._records_due = 0.0
+        self._first = True
+
+    def sessions(self) -> Found:
+        """Look at the kernel's sessions and at what storage.cfg wants."""
+        if self._first:
+            self._configured.wait(_WAIT)
+            self._first = False
+        tree = Tree(self._root / "sys")
+        rows = list(sessions(tree))
+        for row in rows:
+            row["recovery"] = tree.text(f"class/iscsi_session/session{row['session']}/recovery_tmo")
+        storages = self._configured.storages(*_TYPES)
+        living = frozenset(name_of(row["address"], row["port"]) for row in rows if row["state"] == _LOGGED_IN)
+        lost = self._seen.living - living
+        self._seen = _Seen(frozenset((row["address"], int(row["port"])) for row in rows), living, storages, lost)
+        wanted = sorted({one.values["target"] for one in storages})
+        picture = {"sessions": rows, "wanted": wanted}
+        missing = set(wanted) - {row["target"] for row in rows}
+        return Found(picture, bool(missing) or any(row["state"] != _LOGGED_IN for row in rows))
+
+    def portals(self) -> Found:
+        """Connect to the portals whose turn it is."""
+        seen, now = self._seen, time.monotonic()
+        places = dict(self._places(seen))
+        self._known = {name: self._known.get(name, _Portal()) for name in places}
+        self._names.keep({host for host, _ in places.values()})
+        resolved = {name: self._names.ask(host) for name, (host, _) in places.items()}
+        asked = {}
+        for name, (_, port) in places.items():
+            known = self._known[name]
+            if name in seen.hurry:
+                known.due = min(known.due, now)
+            if known.due <= now and resolved[name].addresses:
+                asked[name] = (resolved[name].addresses[0], port)
+        for name, reached in connect_all(asked, self._deadline).items():
+            known = self._known[name]
+            known.number, known.reached = known.number + 1, reached
+            living = name in self._seen.living and reached.outcome == ACCEPTED
+            known.due = time.monotonic() + (self._used if living else self._interval if reached.outcome == ACCEPTED else _FAST)
+        picture = {name: self._row(name, places[name][0], resolved[name].trouble) for name in places if resolved[name].asked}
+        return Found(picture, any(one.reached is not None and one.reached.outcome not in (ACCEPTED, BLIND) for one in self._known.values()))
+
+    def _row(self, name: str, host: str, trouble: str) -> dict[str, Any]:
+        known = self._known[name]
+        row: dict[str, Any] = {"host": host, "trouble": trouble, "number": known.number}
+        if known.reached is not None:
+            row |= {"outcome": known.reached.outcome, "detail": known.reached.detail, "rtt": known.reached.rtt}
+        return row
+
+    def _places(self, seen: _Seen) -> Iterator[tuple[str, tuple[str, int]]]:
+        """Yield the name of each portal with its host and port."""
+        if time.monotonic() >= self._records_due:
+            self._records = frozenset(_recorded(records(Tree(self._root))))
+            self._records_due = time.monotonic() + _RECORDS
+        named = (split_portal(one.values["portal"]) for one in seen.wanted)
+        for host, port in sorted({*seen.portals, *self._records, *named}):
+            if name := name_of(host, port):
+                yield name, (host, port)
+
+
+def _recorded(rows: Iterable[dict[str, str]]) -> Iterator[tuple[str, int]]:
+    """Yield the portals of open-iscsi's records: directories called ``address,port,tag``."""
+    for row in rows:
+        host, _, rest = row["portal"].partition(",")
+        port = rest.partition(",")[0]
+        if row["startup"] in ("automatic", "onboot") and port.isdecimal():
+            yield host, int(port)
+
+
+def split_portal(text: str) -> tuple[str, int]:
+    """Return host and port of a portal as storage.cfg writes it: ``host``, ``host:port``, ``[v6]:port``."""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    else:
+        host, port = text, ""
+    return host, int(port) if port.isdecimal() and len(port) <= len("65535") else _PORT
+
+
+def name_of(host: str, port: str | int) -> str:
+    """Return a portal's key, ``address:port``; empty when it can be none's."""
+    try:
+        return portal_entity(host, port).key
+    except EntityError:
+        return ""

@@ -1,0 +1,100 @@
+"""Looks at what the volume groups of storage.cfg are made of, without asking LVM: its commands read disks, and hang when one does.
+
+One look, ``groups``: the groups that storage.cfg wants on this node, and what :mod:`agent.sources.host_storage` reads of disks, block
+devices, udev's database and, where the agent may read them, LVM's own files (/run/lvm/pvs_online, /etc/lvm/backup: root only in Debian).
+All of that is read anew when a block device or a file of LVM's comes or goes, and each 30 s; the state and WWID of each SAN disk in every
+look. Each picture is yielded: that something is missing is believed at its second sight.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from agent.sources.background import Background
+from agent.sources.configured import Configured
+from agent.sources.host_files import Tree
+from agent.sources.host_storage import storage
+from agent.sources.looking import Found, Look, LookingSource
+from agent.sources.sysfs import LVM, Fields, disks
+from events.base import Source
+from pve.storage_cfg import Storage
+
+_SCAN: Final = 30.0
+"""Seconds after which all is read anew, though nothing came or went."""
+_AGAIN: Final = 2.0
+"""Seconds until the next look after one in which a disk did not run or a name had changed."""
+_WAIT: Final = 2.0
+"""Seconds that the first look waits for storage.cfg."""
+_GROUP: Final = len(LVM) + 32
+"""Length of the part of a logical volume's uuid that names its group."""
+_TYPES: Final = ("lvm", "lvmthin")
+_FILES: Final = ("run/lvm/pvs_online", "etc/lvm/backup")
+Row = dict[str, Any]
+
+
+def lvm_source(
+    configured: Configured,
+    *,
+    root: Path = Path("/"),
+    interval: float = 5.0,
+    deadline: float = 10.0,
+    background: Background | None = None,
+) -> LookingSource:
+    """Return the source. ``configured`` is its own: no other thread may use it."""
+    look = Look("groups", Groups(configured, root).look, interval, min(_AGAIN, interval), deadline, again=0.0)
+    return LookingSource(Source.LVM, [look], background=background)
+
+
+class Groups:
+    """Volume groups that storage.cfg wants, and all that may be a part of them. For one thread at a time."""
+
+    def __init__(self, configured: Configured, root: Path = Path("/"), scan: float = _SCAN) -> None:
+        self._configured, self._root, self._every = configured, root, scan
+        self._due = 0.0
+        self._shape: object = None
+        self._volumes: Row = {}
+        self._denied: list[str] = []
+
+    def look(self) -> Found:
+        """Return ``wanted`` (``vg``, ``base``, ``shared``), ``denied`` files, and ``volumes`` as the host's source reads them."""
+        if not self._shape:
+            self._configured.wait(_WAIT)
+        wanted = [_wanted(one) for one in self._configured.storages(*_TYPES) if one.values.get("vgname")]
+        if not wanted:
+            return Found({"wanted": [], "denied": [], "volumes": None})
+        tree = Tree(self._root)
+        changed = (shape := self._read_shape(tree)) != self._shape
+        if changed or time.monotonic() >= self._due:
+            self._scan(tree)
+            self._shape, self._due = shape, time.monotonic() + self._every
+        else:
+            self._volumes["disks"] = list(disks(Tree(self._root / "sys")))
+        restless = any(row["state"] != "running" for row in self._volumes["disks"])
+        return Found({"wanted": wanted, "denied": self._denied, "volumes": self._volumes}, bad=changed or restless)
+
+    @staticmethod
+    def _read_shape(tree: Tree) -> object:
+        return [tree.names(path) for path in ("sys/class/block", *_FILES)]
+
+    def _scan(self, tree: Tree) -> None:
+        self._volumes = storage(tree)["volumes"]
+        self._volumes["blocks"] = without_likes(self._volumes["blocks"])
+        self._denied = sorted(tree.denied)
+
+
+def _wanted(one: Storage) -> Row:
+    """Return a storage's group, and the LUN on which Proxmox VE made it, as it writes that (`iscsi-store:0.0.1.scsi-3600…`)."""
+    base = str(one.values.get("base", ""))
+    return {"storage": one.id, "vg": str(one.values["vgname"]), "base": base, "shared": one.shared}
+
+
+def without_likes(rows: list[Fields]) -> list[Fields]:
+    """Leave out volumes of one group that lie on the same disks as another and below none: a node may have a thousand."""
+    below = {name for row in rows for name in row.get("slaves", "").split()}
+    kept: dict[object, Fields] = {}
+    for row in rows:
+        is_volume = row.get("uuid", "").startswith(LVM) and row["name"] not in below
+        kept.setdefault((row["uuid"][:_GROUP], row["slaves"]) if is_volume else row["name"], row)
+    return list(kept.values())

@@ -1,0 +1,181 @@
+"""Looks at a node's multipath maps: what the kernel says of each path, what multipathd says, and which LUN each path leads to.
+
+Three looks, each a record of its own:
+
+* ``paths`` (each second): maps, their paths and all SAN disks from sysfs, which answers from memory even when every path is dead.
+  What there is is read anew when a name or a leg changes and each 30 s; in between only each disk's state and, each 2.5 s, its WWID.
+* ``daemon`` (each 5 s): multipathd's verdict on each path, see :mod:`agent.sources.multipathd`. It is asked only when its unit runs, for
+  with socket activation a question would start it, and starting what an administrator stopped is not ours.
+* ``identity`` (each 5 s, only where rights were given): page 83 from the disk itself, see :mod:`agent.sources.inquiry`.
+
+``blocked`` is a disk's state while its session or remote port recovers. That may last a moment, so a disk that is blocked is looked
+at again soon and ``times`` says in how many looks running it was, up to 2; ``times`` of the daemon's trouble likewise, up to 3.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from agent.sources.background import Background
+from agent.sources.host_files import Tree
+from agent.sources.inquiry import Inquiry
+from agent.sources.looking import Found, Look, LookingSource
+from agent.sources.multipathd import SOCKETS, DaemonError, Multipathd
+from agent.sources.sysfs import Fields, blocks, disks, maps
+from agent.sources.wwid import names, read
+from events.base import Source
+
+_SCAN: Final = 30.0
+"""Seconds after which all is read anew, though no name changed: a map may have been replaced by another of the same number."""
+_IDENTITY: Final = 2.5
+"""Seconds between two looks at the disks' WWIDs: they only change when somebody rescans."""
+_CONFIRM: Final = 0.5
+"""Seconds until the next look at disks of which one was just blocked."""
+_AGAIN: Final = 3.0
+"""Seconds until the next question to a daemon that could not answer: time enough for one that is only started anew."""
+_MARGIN: Final = 5.0
+"""Seconds beyond a deadline of ours after which the frame says that a look hangs."""
+_BLOCKED: Final = "blocked"
+_UNIT: Final = "sys/fs/cgroup/system.slice/multipathd.service/cgroup.events"
+Row = dict[str, Any]
+
+
+def multipath_source(
+    *,
+    root: Path = Path("/"),
+    interval: float = 5.0,
+    sysfs_interval: float = 1.0,
+    deadline: float = 5.0,
+    addresses: tuple[str, ...] = SOCKETS,
+    inquiry: bool = False,
+    background: Background | None = None,
+) -> LookingSource:
+    """Return the source. ``inquiry`` asks the disks themselves, which needs the right to read /dev/sdX or /dev/sgN."""
+    kernel, daemon = Paths(root), Daemon(root, Multipathd(addresses, deadline))
+    looks = [
+        Look("paths", kernel.look, sysfs_interval, min(_CONFIRM, sysfs_interval), deadline + _MARGIN),
+        Look("daemon", daemon.look, interval, min(_AGAIN, interval), deadline + _MARGIN),
+    ]
+    if inquiry:
+        take = partial(identities, kernel, Inquiry(root / "dev", deadline))
+        looks.append(Look("identity", take, interval, interval, 3 * deadline + _MARGIN))
+    return LookingSource(Source.MULTIPATH, looks, background=background)
+
+
+class _Disk(NamedTuple):
+    """A disk's directory below /sys, and what of it does not change while it is there."""
+
+    path: str
+    fields: Fields
+
+
+class Paths:
+    """The kernel's multipath maps and SAN disks. For one thread at a time, except :meth:`running`."""
+
+    def __init__(self, root: Path = Path("/"), scan: float = _SCAN, identity: float = _IDENTITY) -> None:
+        self._sys, self._every, self._identity = Tree(root / "sys"), scan, identity
+        self._due = self._identity_due = 0.0
+        self._shape: object = None
+        self._maps: dict[str, Row] = {}
+        self._disks: dict[str, _Disk] = {}
+        self._names: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._blocked: dict[str, int] = {}
+        self._running: dict[str, str] = {}
+
+    def look(self) -> Found:
+        """Return ``maps`` by `dm-N` (``map``, ``wwid``, ``legs``) and ``disks`` by name.
+
+        Of a disk: ``dev``, ``address``, ``via`` (number of its session), ``state``, ``times`` (blocked), ``wwid`` as the kernel writes
+        it and ``names`` as multipath does.
+        """
+        shape = self._read_shape()
+        if shape != self._shape or time.monotonic() >= self._due:
+            self._scan()
+            self._shape, self._due = self._read_shape(), time.monotonic() + self._every
+        if time.monotonic() >= self._identity_due:
+            self._identity_due = time.monotonic() + self._identity
+            for name, disk in self._disks.items():
+                self._identify(name, disk)
+        found = {name: self._disk(name, disk) for name, disk in self._disks.items()}
+        self._running = {name: self._disks[name].path for name, row in found.items() if row["state"] == "running"}
+        return Found({"maps": self._maps, "disks": found}, bad=any(row["times"] == 1 for row in found.values()))
+
+    def running(self) -> dict[str, str]:
+        """Return the nodes in /dev by which to ask the disks that ran at the last look, by disk. Callable from any thread."""
+        return {disk: next(iter(self._sys.names(f"{path}/scsi_generic")), disk) for disk, path in self._running.items()}
+
+    def _read_shape(self) -> object:
+        """Return what tells that the maps or the disks are others than before."""
+        return self._sys.names("class/block"), [self._sys.names(f"class/block/{dm}/slaves") for dm in self._maps]
+
+    def _scan(self) -> None:
+        found = blocks(self._sys)
+        by_name = {row["dm"]: row["name"] for row in found if "dm" in row}
+        self._identity_due = 0.0
+        self._maps, self._disks, self._names = {}, {row["disk"]: self._san(row) for row in disks(self._sys)}, {}
+        for row in maps(self._sys, found):
+            dm, legs = by_name[row["map"]], row["disks"].split()
+            self._maps[dm] = {"map": row["map"], "wwid": row["wwid"], "legs": legs}
+            for leg, dev in zip(legs, row["legs"].split(), strict=True):
+                if leg not in self._disks:
+                    self._disks[leg] = _Disk(f"class/block/{dm}/slaves/{leg}/device", {"dev": dev, "address": "", "via": ""})
+        self._blocked = {name: times for name, times in self._blocked.items() if name in self._disks}
+
+    @staticmethod
+    def _san(row: Fields) -> _Disk:
+        address, via = row["address"], row["via"]
+        target = f"target{address.rpartition(':')[0]}"
+        path = f"class/iscsi_session/session{via}/device/{target}" if via else f"class/fc_transport/{target}/device"
+        return _Disk(f"{path}/{address}", {"dev": row["dev"], "address": address, "via": via})
+
+    def _identify(self, name: str, disk: _Disk) -> None:
+        wwid = self._sys.text(f"{disk.path}/wwid")
+        if name not in self._names or self._names[name][0] != wwid:
+            self._names[name] = (wwid, names(read(f"{self._sys.root}/{disk.path}/vpd_pg83")))
+
+    def _disk(self, name: str, disk: _Disk) -> Row:
+        state = self._sys.text(f"{disk.path}/state")
+        times = self._blocked[name] = min(2, self._blocked.get(name, 0) + 1) if state == _BLOCKED else 0
+        wwid, known = self._names[name]
+        return {**disk.fields, "state": state, "times": times, "wwid": wwid, "names": list(known)}
+
+
+class Daemon:
+    """multipathd's word on each path. For one thread at a time."""
+
+    def __init__(self, root: Path, multipathd: Multipathd) -> None:
+        self._tree, self._multipathd = Tree(root), multipathd
+        self._last = ("", 0)
+
+    def look(self) -> Found:
+        """Return ``maps`` as :meth:`Multipathd.maps`, or why there are none as ``trouble``, and for how many looks as ``times``."""
+        trouble, rows = "", []
+        try:
+            rows = self._ask()
+        except DaemonError as error:
+            trouble = str(error)
+        before, times = self._last
+        self._last = (trouble, min(3, times + 1 if before == trouble else 1))
+        return Found({"maps": rows, "trouble": trouble, "times": self._last[1] if trouble else 0}, bad=bool(trouble))
+
+    def _ask(self) -> list[Row]:
+        if self._runs() is False:
+            self._multipathd.close()
+            raise DaemonError("multipathd does not run")
+        return self._multipathd.maps()
+
+    def _runs(self) -> bool | None:
+        """Tell whether its unit has a process (cgroup v2); None where no unit can be seen at all."""
+        events = self._tree.text(_UNIT)
+        if events:
+            return "populated 1" in events.split("\n")
+        return False if "system.slice" in self._tree.names("sys/fs/cgroup") else None
+
+
+def identities(kernel: Paths, inquiry: Inquiry) -> Found:
+    """Return the names that the running disks themselves give, by disk; those that did not answer are left out."""
+    pages = inquiry.pages(kernel.running())
+    return Found({"disks": {disk: list(found) for disk, page in pages.items() if (found := names(page))}})

@@ -1,0 +1,77 @@
+"""How results are shown: one table for each condition with a line for each engine, what was named wrong, the table of reliability."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.localize.figures import Summary, reliability, summed
+from bench.localize.trials import OURS, Result
+
+_WIDTH: Final = 200
+_COLUMNS: Final = (
+    "engine",
+    "top-1",
+    "with cause",
+    "top-3",
+    "all named",
+    "precision",
+    "recall",
+    "per fault",
+    "compression",
+    "first p50/p99 s",
+    "stable p50/p99 s",
+    "false shared",
+    "µs/event",
+)
+_WORST: Final = 20
+"""Verbs listed as named wrong."""
+
+
+def show(name: str, results: Sequence[Result], engines: Sequence[str], seconds: float, wrong: int) -> None:
+    """Print one condition."""
+    console = Console(width=_WIDTH)
+    table = Table(
+        title=f"\n{name}: {len(results)} trials, {len(results) / seconds:.0f} a second",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True)
+    for engine in engines:
+        table.add_row(engine, *_cells(summed(results, engine)))
+    console.print(table)
+    for line in _details(results, wrong):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _cells(one: Summary) -> Iterator[str]:
+    for share in (one.top1, one.cause, one.top3, one.both, one.precision, one.recall):
+        yield f"{100 * share:.2f} %"
+    yield f"{one.incidents:.2f}"
+    yield f"{100 * one.compression:.2f} %"
+    for p50, p99 in (one.first, one.stable):
+        yield f"{p50:.1f} / {p99:.1f}"
+    yield str(one.false_shared)
+    yield f"{one.micros:.0f}"
+
+
+def _details(results: Sequence[Result], wrong: int) -> Iterator[str]:
+    buckets = [
+        f"{least:.2f}–{most:.2f}: {100 * share:.1f} % of {count}" for least, most, count, share in reliability(results, OURS) if count
+    ]
+    yield f"share right by confidence: {', '.join(buckets)}"
+    times: Counter[str] = Counter(one.verb for one in results)
+    bad: dict[str, int] = defaultdict(int)
+    for one in results:
+        bad[one.verb] += bool(one.marks[OURS].problem)
+    worst = sorted((verb for verb in times if bad[verb]), key=lambda verb: (-bad[verb], verb))
+    yield f"wrong or too many, by verb: {', '.join(f'{verb} {bad[verb]}/{times[verb]}' for verb in worst[:_WORST]) or 'none'}"
+    for one in [one for one in results if one.marks[OURS].problem][:wrong]:
+        yield f"{one.seed} {one.verb} ({one.nodes} nodes): {one.marks[OURS].problem}"

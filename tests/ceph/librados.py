@@ -1,0 +1,87 @@
+"""python3-rados for tests: found where Debian puts it, and one connection that answers in JSON or says why not, within a deadline."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+SYSTEM: Final = "/usr/lib/python3/dist-packages"
+"""Where Debian keeps the modules of its own Python. A virtual environment of the same minor version can load a single one from there."""
+
+
+class CephError(Exception):
+    """A command that Ceph refused, or did not answer in time: the command, the errno and Ceph's words."""
+
+
+def load() -> ModuleType:
+    """Return the module `rados`: the interpreter's own, else Debian's, without adding anything else of Debian's to this interpreter.
+
+    :raises ImportError: there is none for this version of Python; says what to install.
+    """
+    if "rados" in sys.modules:
+        return sys.modules["rados"]
+    spec = importlib.util.find_spec("rados") or importlib.machinery.PathFinder.find_spec("rados", [SYSTEM])
+    if spec is None or spec.loader is None:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise ImportError(f"no module rados for Python {version} here or in {SYSTEM}: install Debian's python3-rados")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["rados"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Connection:
+    """One librados connection to a cluster.
+
+    :param name: who connects: `client.admin`, `client.faultline`.
+    :param seconds: the deadline of every command; librados takes whole seconds only.
+    :param connect: that of connecting, where it differs.
+    :raises CephError: the monitors did not answer in time, or refuse the key.
+    """
+
+    def __init__(self, conf: Path, name: str, seconds: int = 10, connect: int = 0) -> None:
+        self.rados = load()
+        options = {
+            **dict.fromkeys(("rados_mon_op_timeout", "rados_osd_op_timeout"), str(seconds)),
+            "client_mount_timeout": str(connect or seconds),
+        }
+        self.cluster = self.rados.Rados(name=name, conffile=str(conf), conf=options)
+        try:
+            self.cluster.connect()
+        except self.rados.Error as error:
+            self.cluster.shutdown()
+            raise CephError(f"connecting as {name}: {error}") from error
+
+    def raw(self, prefix: str, **arguments: object) -> bytes:
+        """Run a command of monitors or manager; return what it answers.
+
+        :raises CephError: refused, or not answered in time.
+        """
+        command = json.dumps({"prefix": prefix, "format": "json", **arguments})
+        try:
+            code, answer, words = self.cluster.mon_command(command, b"")
+        except self.rados.Error as error:
+            raise CephError(f"`{prefix}`: {error}") from error
+        if code < 0:
+            raise CephError(f"`{prefix}`: errno {-code}: {words}")
+        return bytes(answer)
+
+    def ask(self, prefix: str, **arguments: object) -> Any:
+        """Run a command; return its JSON, None where it answers nothing.
+
+        :raises CephError: refused, not answered in time, or no JSON.
+        """
+        answer = self.raw(prefix, **arguments)
+        try:
+            return json.loads(answer) if answer.strip() else None
+        except ValueError as error:
+            raise CephError(f"`{prefix}`: no JSON: {answer[:100]!r}") from error
+
+    def close(self) -> None:
+        """End the connection."""
+        self.cluster.shutdown()

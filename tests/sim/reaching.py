@@ -1,0 +1,163 @@
+"""What nodes see of NFS servers, and of storages whose servers no probe asks. Delays: docs of the sources, and measured runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from events.base import Seen, Source
+from events.cluster import StorageActive, StorageInactive
+from events.entity import Entity, EntityKind
+from events.nfs import (
+    NfsExportDenied,
+    NfsExportGranted,
+    NfsHandleStale,
+    NfsHandleValid,
+    NfsLatencyHigh,
+    NfsLatencyNormal,
+    NfsMounted,
+    NfsNameResolved,
+    NfsNameUnresolved,
+    NfsServerReachable,
+    NfsServerUnreachable,
+    NfsSilence,
+)
+from tests.sim.plan import Server, Storage
+from tests.sim.stage import SECOND, STORM, Stage, Watch
+from tests.sim.world import SILENT
+
+_PROBE = Seen(source=Source.NFS, excerpt="simulated")
+_JOURNAL = Seen(source=Source.JOURNALD, excerpt="simulated")
+_FEED = Seen(source=Source.PMXCFS, excerpt="simulated")
+_KERNEL = 182
+"""Seconds after which a hard mount's first blocked request is told by the kernel (measured)."""
+_LIMIT, _SLOW, _FAST = 0.02, 0.15, 0.002
+"""Seconds per operation."""
+
+
+def nfs_watches(stage: Stage) -> Iterator[Watch]:
+    """Yield what every node looks at: servers, their names, the mounts."""
+    for server, nodes in stage.plan.servers.items():
+        for node in nodes:
+            yield _server(stage, node, server)
+            yield _kernel(stage, node, server)
+            if server.is_named:
+                yield _name(stage, node, server)
+    for storage in stage.plan.of_type("nfs"):
+        for node in stage.plan.users(storage):
+            yield from _mount(stage, node, storage)
+
+
+def storage_watches(stage: Stage) -> Iterator[Watch]:
+    """Yield what pvestatd finds of storages that it can test, each 10 s."""
+    for storage in stage.plan.of_type("nfs", "cifs", "pbs", "iscsi"):
+        for node in stage.plan.users(storage):
+            yield _storage(stage, node, storage)
+
+
+def _server(stage: Stage, node: str, server: Server) -> Watch:
+    subject, world = Entity(EntityKind.NFS_SERVER, server.name), stage.world
+    how = {SILENT: NfsSilence.NO_REPLY, "refused": NfsSilence.REFUSED}
+
+    def wait(word: str) -> int:
+        # RPC NULL each 2 s, deadline 1.5 s, one confirming call; 0.5 s pace while bad.
+        return stage.between(*{SILENT: (1.5, 5.0), "refused": (0.1, 2.5)}.get(word, (0.0, 2.0)))
+
+    return Watch(
+        node,
+        lambda: world.service(node, server),
+        wait,
+        lambda word: [NfsServerUnreachable(subject=subject, seen=_PROBE, how=how[word])],
+        lambda: [NfsServerReachable(subject=subject, seen=_PROBE)],
+        typical=SILENT,
+    )
+
+
+def _kernel(stage: Stage, node: str, server: Server) -> Watch:
+    """Return what the kernel says where requests are under way: guests of this node have disks there."""
+    subject, world = Entity(EntityKind.NFS_SERVER, server.name), stage.world
+    mine = {one.id for one in stage.plan.of_type("nfs") if one.server == server}
+    busy = any(guest.node == node and mine & set(guest.storages) for guest in stage.plan.guests)
+
+    def then(word: str) -> None:
+        if word:
+            stage.emit(node, NfsServerUnreachable(subject=subject, seen=_JOURNAL, how=NfsSilence.STILL_TRYING))
+        else:
+            stage.emit(node, NfsServerReachable(subject=subject, seen=_JOURNAL))
+
+    def wait(word: str) -> int:
+        return _KERNEL * SECOND + stage.between(0, 2.1) if word else stage.between(3, 50)
+
+    return Watch(node, lambda: world.service(node, server) if busy else "", wait, then=then, again=0, alike=True, blind=True)
+
+
+def _name(stage: Stage, node: str, server: Server) -> Watch:
+    subject, world = Entity(EntityKind.NFS_SERVER, server.name), stage.world
+    return Watch(
+        node,
+        lambda: "unresolved" if world.has("unresolved", node, server.name) else "",
+        lambda _: stage.between(0.5, 10),
+        lambda _: [NfsNameUnresolved(subject=subject, seen=_PROBE, reason="Temporary failure in name resolution")],
+        lambda: [NfsNameResolved(subject=subject, seen=_PROBE, addresses=(server.address,))],
+        typical="unresolved",
+    )
+
+
+def _mount(stage: Stage, node: str, storage: Storage) -> Iterator[Watch]:
+    """Yield what the mount's probe (each 5 s, only while the server answers) and its statistics (each 10 s, two in a row) say."""
+    server, world, export = storage.server, stage.world, storage.export
+    assert server is not None
+    subject = Entity(EntityKind.NFS_EXPORT, export)
+
+    def found(mark: str) -> str | None:
+        if world.service(node, server):
+            return None
+        return mark if world.has(mark, node, export) else ""
+
+    yield Watch(
+        node,
+        lambda: found("denied"),
+        lambda _: stage.between(0.1, 5),
+        lambda _: [NfsExportDenied(subject=subject, seen=_PROBE)],
+        lambda: [
+            NfsExportGranted(subject=subject, seen=_PROBE),
+            NfsMounted(subject=subject, seen=_PROBE, mountpoint=f"/mnt/pve/{storage.id}"),
+        ],
+    )
+    yield Watch(
+        node,
+        lambda: found("stale"),
+        lambda _: stage.between(0.1, 5),
+        lambda _: [NfsHandleStale(subject=subject, seen=_PROBE)],
+        lambda: [NfsHandleValid(subject=subject, seen=_PROBE)],
+    )
+    yield Watch(
+        node,
+        lambda: found("slow"),
+        lambda word: stage.between(10, 20) if word else stage.between(0, 20),
+        lambda _: [NfsLatencyHigh(subject=subject, seen=_PROBE, per_operation=_SLOW, limit=_LIMIT)],
+        lambda: [NfsLatencyNormal(subject=subject, seen=_PROBE, per_operation=_FAST)],
+        typical="slow",
+    )
+
+
+def _storage(stage: Stage, node: str, storage: Storage) -> Watch:
+    """Return pvestatd's word: `is not online` in its log at once, or only missing in what it tells the cluster."""
+    subject, world = Entity(EntityKind.STORAGE, storage.id), stage.world
+    ends = storage.target.portals if storage.target else (storage.server,)
+    logged = storage.type != "pbs"
+
+    def look() -> str:
+        return "inactive" if all(one is not None and world.service(node, one) for one in ends) else ""
+
+    def wait(word: str) -> int:
+        return stage.between(0.5, 12) if word and logged else stage.between(20, 40)
+
+    return Watch(
+        node,
+        look,
+        wait,
+        lambda _: [StorageInactive(subject=subject, seen=_JOURNAL if logged else _FEED, reason=f"storage '{storage.id}' is not online")],
+        lambda: [StorageActive(subject=subject, seen=_FEED)],
+        again=STORM if logged else 0,
+        repeats=False,
+    )
