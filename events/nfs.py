@@ -109,6 +109,47 @@ class NfsLatencyNormal(OkEvent):
     per_operation: Seconds
 
 
+class NfsRequestsRepeated(InfoEvent):
+    """Requests of an NFS mount were sent again: a connection broke, or no answer came within a major timeout."""
+
+    kind: Literal["nfs.requests.repeated"] = "nfs.requests.repeated"
+    count: Count
+    seconds: Seconds
+
+
+class NfsMountUnresponsive(BadEvent):
+    """A question to an NFS mount that only its server can answer got no answer: files on it cannot be read now."""
+
+    aspect: ClassVar[str] = "answer"
+    kind: Literal["nfs.mount.unresponsive"] = "nfs.mount.unresponsive"
+    mountpoint: Text = ""
+    reason: Text = ""
+
+
+class NfsMountResponsive(OkEvent):
+    """An NFS mount answers."""
+
+    aspect: ClassVar[str] = "answer"
+    kind: Literal["nfs.mount.responsive"] = "nfs.mount.responsive"
+    mountpoint: Text = ""
+
+
+class NfsMountReadOnly(BadEvent):
+    """A storage is mounted read-only although its configuration does not say so."""
+
+    aspect: ClassVar[str] = "writable"
+    kind: Literal["nfs.mount.read_only"] = "nfs.mount.read_only"
+    mountpoint: Text = ""
+
+
+class NfsMountWritable(OkEvent):
+    """A storage that was mounted read-only is mounted for writing again."""
+
+    aspect: ClassVar[str] = "writable"
+    kind: Literal["nfs.mount.writable"] = "nfs.mount.writable"
+    mountpoint: Text = ""
+
+
 class NfsMountFailed(BadEvent):
     """Mounting an NFS export failed for a reason other than permission."""
 

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_LOOKUP, _FORGET, _GETATTR, _READLINK, _OPEN, _READ, _RELEASE, _INIT, _OPENDIR, _READDIR, _RELEASEDIR, _BATCH_FORGET = (
-    1, 2, 3, 5, 14, 15, 18, 26, 27, 28, 29, 42,
+_LOOKUP, _FORGET, _GETATTR, _READLINK, _OPEN, _READ, _STATFS, _RELEASE, _INIT, _OPENDIR, _READDIR, _RELEASEDIR, _BATCH_FORGET = (
+    1, 2, 3, 5, 14, 15, 17, 18, 26, 27, 28, 29, 42,
 )  # fmt: skip
 _DIRECT_IO: Final = 1
 _ROOT: Final = 1
@@ -33,11 +33,13 @@ class Pmxcfs:
     """Serves ``files`` (path to bytes) under ``mountpoint``; ``local`` is a symlink whose write bit says ``quorate``.
 
     Change ``files`` and ``quorate`` at will, as other nodes do: nothing is reported to inotify. What is ``denied`` cannot be opened.
+    ``trouble`` is the errno with which the file system as a whole answers statfs(2), 0 for none.
     """
 
     def __init__(self, mountpoint: Path, files: dict[str, bytes], *, quorate: bool = True) -> None:
         self.mountpoint, self.files, self.quorate = mountpoint, files, quorate
         self.denied: set[str] = set()
+        self.trouble = 0
         self.opened: list[str] = []
         self._nodes = {_ROOT: ""}
         self._answering = threading.Event()
@@ -105,7 +107,7 @@ class Pmxcfs:
         with suppress(FileNotFoundError):  # whoever asked was interrupted
             os.write(self._device, struct.pack("<IiQ", 16 + len(body), code, unique) + body)
 
-    def _answer(self, opcode: int, node: int, data: bytes) -> bytes:  # noqa: PLR0911  # a table
+    def _answer(self, opcode: int, node: int, data: bytes) -> bytes:  # noqa: C901, PLR0911  # a table
         path = self._nodes.get(node, "")
         if opcode == _INIT:
             return struct.pack("<IIIIHHIIHHI", 7, 31, 0, 0, 0, 0, 1 << 16, 1, 0, 0, 0) + bytes(28)
@@ -123,6 +125,10 @@ class Pmxcfs:
         if opcode == _READ:
             _, offset, size = struct.unpack_from("<QQI", data)
             return self._content(path)[offset : offset + size]
+        if opcode == _STATFS:
+            if self.trouble:
+                raise OSError(self.trouble, "as told")
+            return struct.pack("<5Q10I", 1, 1, 1, 1, 1, 4096, 255, 4096, *(0,) * 7)
         if opcode == _READDIR:
             _, offset, size = struct.unpack_from("<QQI", data)
             return self._listing(path)[:size] if not offset else b""

@@ -1,4 +1,4 @@
-"""Which NFS servers this node needs, and at which port and with which version it asks them: from storage.cfg and the kernel's mounts.
+"""Which NFS mounts this node has, which servers it needs, and at which port and with which version it asks them.
 
 A server is called what the mount's source or storage.cfg calls it; that is also how kernel lines name it. A mount says by ``addr=``
 which address it uses, whatever the name resolves to today. Servers that are reached by RDMA or UDP only are left out: over TCP

@@ -17,6 +17,13 @@ def ids(configured: Configured) -> list[str]:
     return [one.id for one in configured.storages("nfs")]
 
 
+def write(file: Path, content: bytes) -> None:
+    """Replace a file as Proxmox VE does: nobody sees half of it."""
+    fresh = file.with_suffix(".tmp")
+    fresh.write_bytes(content)
+    fresh.replace(file)
+
+
 def until(configured: Configured, expected: list[str]) -> bool:
     """Wait, bounded, until these storages are known."""
     end = time.monotonic() + 10
@@ -28,14 +35,14 @@ def until(configured: Configured, expected: list[str]) -> bool:
 def test_only_this_nodes_storages_are_known(tmp_path: Path) -> None:
     """Storages of other nodes and of other types are left out, and a changed file is taken in."""
     file = tmp_path / "storage.cfg"
-    file.write_bytes(ONE)
+    write(file, ONE)
     configured = Configured(tmp_path, "pve1", every=0.01)
     configured.wait(5)
     assert ids(configured) == ["one"]
     assert configured.storages("iscsi") == ()
 
     other = Configured(tmp_path, "pve2", every=0.01)
-    file.write_bytes(TWO)
+    write(file, TWO)
 
     assert until(other, ["one", "two"])
     assert ids(configured) == ["one"]

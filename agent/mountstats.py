@@ -1,0 +1,71 @@
+"""The kernel's statistics of NFS mounts (/proc/self/mountstats), summed up. Pure: who reads the file hands its text over.
+
+Form: Linux ``net/sunrpc/stats.c`` (rpc_clnt_show_stats) and ``fs/nfs/super.c`` (nfs_show_stats), statvers 1.0 and 1.1; a line per
+operation has name, requests, transmissions, major timeouts, bytes sent and received, and milliseconds of queueing, of the round trip,
+and in all; since 5.3 also errors. Fields that later kernels add are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+_WAITING: Final = frozenset({"NULL", "LOCK", "LOCKT", "LOCKU", "NLM_LOCK", "GETLK", "SETLK"})
+"""Operations that may take long by their nature (somebody else holds the lock) or that no file waits for."""
+
+
+class Totals(NamedTuple):
+    """What one mount did since it was mounted: counts, and milliseconds summed over all requests."""
+
+    requests: int = 0
+    transmissions: int = 0
+    timeouts: int = 0
+    queue: int = 0
+    round_trip: int = 0
+    execute: int = 0
+
+    def __sub__(self, before: Totals) -> Totals:
+        """Return what was done since ``before``."""
+        return Totals(*(now - then for now, then in zip(self, before, strict=True)))
+
+    def plus(self, other: Totals) -> Totals:
+        """Return the sum."""
+        return Totals(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+def totals(text: str) -> dict[str, Totals]:
+    """Return the totals of each NFS mount by its source, ``server:/export``.
+
+    Several mounts of one source may share their counters or have some of their own: the busiest stands for all.
+    """
+    found: dict[str, Totals] = {}
+    for source, sums in _devices(text):
+        if sums.requests >= found.get(source, Totals()).requests:
+            found[source] = sums
+    return found
+
+
+def _devices(text: str) -> Iterator[tuple[str, Totals]]:
+    source, sums, counting = "", Totals(), False
+    for line in text.split("\n"):
+        if line.startswith("device "):
+            if source:
+                yield source, sums
+            head, _, rest = line.removeprefix("device ").rpartition(" with fstype ")
+            source = head.partition(" mounted on ")[0] if rest.startswith("nfs") and not rest.startswith("nfsd") else ""
+            sums, counting = Totals(), False
+        elif line.strip() == "per-op statistics":
+            counting = True
+        elif counting and source:
+            sums = sums.plus(_operation(line))
+    if source:
+        yield source, sums
+
+
+def _operation(line: str) -> Totals:
+    name, colon, rest = line.strip().partition(":")
+    fields = rest.split()
+    if not colon or name in _WAITING or len(fields) < 8 or not all(one.isdecimal() for one in fields[:8]):
+        return Totals()
+    requests, transmissions, timeouts, _, _, queue, round_trip, execute = (int(one) for one in fields[:8])
+    return Totals(requests, transmissions, timeouts, queue, round_trip, execute)

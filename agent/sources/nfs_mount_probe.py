@@ -1,0 +1,112 @@
+"""Asks mounts whether they answer: each in a child process of its own that may hang, while this process touches no mount.
+
+The child is coreutils' ``stat --file-system``: one statfs(2), which for NFS is a call to the server whatever the client has cached
+(Linux ``fs/nfs/super.c``, nfs_statfs), needs no permission on the mount's root, and fails as the server answers: EACCES for an export
+that is taken away, ESTALE for a file system that is another one now. It starts in a millisecond and leaves no memory behind.
+
+A child whose mount is dead sleeps in the kernel, where no signal reaches it until the server answers. It is left there; its mount is not
+asked again before it has ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+_COMMAND: Final = ("/usr/bin/stat", "--file-system", "--format=", "--")
+_NUMBERS: Final = {os.strerror(number): name for number, name in errno.errorcode.items()}
+"""Text of the C library to the name of its errno. The child speaks the C locale, and so does this process unless it asks for another."""
+_LONGEST: Final = 4096
+WELL, HUNG, BLIND = "ok", "hung", "blind"
+"""Answers beside the names of errno values. ``blind``: the question could not be asked."""
+
+
+class Answer(NamedTuple):
+    """How a mount answered; ``seconds`` that it took or has been taking."""
+
+    answer: str
+    detail: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    watch: int
+    """A descriptor that becomes readable when the child ends (pidfd_open(2))."""
+    began: float
+
+
+class Prober:
+    """Asks mounts. For one thread at a time."""
+
+    def __init__(self, command: tuple[str, ...] = _COMMAND) -> None:
+        self._command = command
+        self._children: dict[str, _Child] = {}
+
+    @property
+    def outstanding(self) -> int:
+        """Return how many children have not ended."""
+        return len(self._children)
+
+    def ask(self, targets: Iterable[str], seconds: float) -> dict[str, Answer]:
+        """Ask all mounts at once and return how each answered within ``seconds``."""
+        wanted = list(dict.fromkeys(targets))
+        left_behind, end = set(self._children), time.monotonic() + seconds
+        found = {target: answer for target in wanted if target not in left_behind and (answer := self._start(target)) is not None}
+        # What was left behind earlier is only looked after: a mount that is dead for an hour does not delay each look of that hour.
+        fresh = self._children.keys() - left_behind
+        while fresh and (left := end - time.monotonic()) > 0:
+            ended = self._ended(fresh, left)
+            found |= ended
+            fresh -= ended.keys()
+        found |= self._ended(left_behind, 0.0)
+        now = time.monotonic()
+        for target in wanted:
+            if target not in found:
+                waited = now - self._children[target].began
+                found[target] = Answer(HUNG, f"no answer for {waited:.0f} s", waited)
+        return {target: found[target] for target in wanted}
+
+    def _start(self, target: str) -> Answer | None:
+        began = time.monotonic()
+        try:
+            process = subprocess.Popen(  # noqa: S603 - a fixed program; the target stands behind --
+                [*self._command, target],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={"LC_ALL": "C"},
+                cwd="/",
+            )
+        except (OSError, ValueError) as error:
+            return Answer(BLIND, str(error), 0.0)
+        self._children[target] = _Child(process, os.pidfd_open(process.pid), began)
+        return None
+
+    def _ended(self, targets: set[str], seconds: float) -> dict[str, Answer]:
+        """Wait until a child ends, at most so long, and return what those that ended say."""
+        poller = select.poll()
+        by_fd = {self._children[target].watch: target for target in targets}
+        for fd in by_fd:
+            poller.register(fd, select.POLLIN)
+        return {target: self._reap(target) for fd, _ in poller.poll(seconds * 1000) if (target := by_fd[fd])}
+
+    def _reap(self, target: str) -> Answer:
+        child = self._children.pop(target)
+        took = time.monotonic() - child.began
+        os.close(child.watch)
+        code = child.process.wait()
+        assert child.process.stderr is not None
+        with child.process.stderr as pipe:
+            text = pipe.read(_LONGEST).decode("utf-8", "replace").strip()
+        if code == 0:
+            return Answer(WELL, "", took)
+        reason = text.rpartition(": ")[2]
+        return Answer(_NUMBERS.get(reason, BLIND), reason or f"exit code {code}", took)

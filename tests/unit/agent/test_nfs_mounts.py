@@ -1,0 +1,312 @@
+"""Mounts that answer, deny, went stale and hang: real file systems behind the kernel, and what is said of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.classify.nfs_mounts import NfsMounts
+from agent.classify.nfs_probe import NfsClassifier
+from agent.mountstats import Totals, totals
+from agent.record import RawRecord
+from agent.sources.configured import Configured
+from agent.sources.nfs_mount_probe import BLIND, HUNG, WELL, Prober
+from agent.sources.nfs_mounts import Mounts, mount_looks
+from events.base import Event, Source
+from events.nfs import (
+    NfsExportDenied,
+    NfsExportGranted,
+    NfsHandleStale,
+    NfsHandleValid,
+    NfsLatencyHigh,
+    NfsLatencyNormal,
+    NfsMounted,
+    NfsMountFailed,
+    NfsMountReadOnly,
+    NfsMountResponsive,
+    NfsMountUnresponsive,
+    NfsMountWritable,
+    NfsRequestsRepeated,
+)
+from tests.fuse_pmxcfs import Pmxcfs, can_mount
+
+ROW = {"mounted": True, "source": "10.0.3.1:/e", "target": "/mnt/pve/nas", "storage": "nas", "security": "sys", "ro": False, "detail": ""}
+mounts_for_real = pytest.mark.skipif(not can_mount(), reason="mounting takes root and /dev/fuse")
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Pmxcfs]]:
+    """Return a maker of file systems that can hang and fail."""
+    held: list[Pmxcfs] = []
+
+    def make(name: str) -> Pmxcfs:
+        place = tmp_path / name
+        place.mkdir()
+        held.append(Pmxcfs(place, {"file": b"x"}))
+        return held[-1]
+
+    yield make
+    for one in held:
+        one.stop()
+
+
+def watch(tmp_path: Path, *places: Path, deadline: float = 0.5, options: str = "rw", storages: str = "") -> Mounts:
+    """Return a look at these places, which the table of mounts calls NFS."""
+    (tmp_path / "proc" / "self").mkdir(parents=True, exist_ok=True)
+    lines = (f"6{n} 28 0:5{n} / {place} {options} - nfs4 10.0.3.1:/e{n} rw,vers=4.2,addr=10.0.3.1\n" for n, place in enumerate(places))
+    (tmp_path / "proc" / "self" / "mountinfo").write_text("".join(lines))
+    (tmp_path / "storage.cfg").write_text(storages)
+    return Mounts(Configured(tmp_path, "pve1", every=0.01), tmp_path, deadline)
+
+
+def answers(one: Mounts) -> list[str]:
+    """Return how the mounts answered."""
+    return [row["answer"] for row in one.look().picture if row["mounted"]]
+
+
+def record(look: str, at: float, found: str = "[]") -> RawRecord:
+    """Return a record of a look at so many seconds."""
+    return RawRecord(Source.NFS, int(at * 1e6), int(at * 1e6), "b", {"look": look, "found": found})
+
+
+def said(classifier: NfsMounts, at: float, *rows: dict[str, Any]) -> list[type[Event]]:
+    """Return the kinds of what a picture says."""
+    return [type(event) for event in classifier.mounts(list(rows), record("mounts", at))]
+
+
+@mounts_for_real
+def test_errors_of_a_mount_are_told_by_name(tmp_path: Path, mounted: Callable[[str], Pmxcfs]) -> None:
+    """A mount that answers, one that denies and one that is stale are told apart, and each recovers at the next look."""
+    places = [mounted(name) for name in ("well", "denied", "stale", "soft")]
+    for place, trouble in zip(places, (0, errno.EACCES, errno.ESTALE, errno.EIO), strict=True):
+        place.trouble = trouble
+    one = watch(tmp_path, *(place.mountpoint for place in places), deadline=20)
+    found = answers(one)
+    for place in places:
+        place.trouble = 0
+
+    assert found == [WELL, "EACCES", "ESTALE", "EIO"]
+    assert answers(one) == [WELL] * 4
+
+
+@mounts_for_real
+def test_a_dead_mount_has_one_child_however_often_it_is_asked(tmp_path: Path, mounted: Callable[[str], Pmxcfs]) -> None:
+    """Beside twenty blocked readers a dead mount costs one child, no thread and no further descriptor; it is well when it returns."""
+    dead, well = mounted("dead"), mounted("well")
+    prober = Prober()
+    watch(tmp_path, dead.mountpoint, well.mountpoint)
+    one = Mounts(Configured(tmp_path, "pve1"), tmp_path, 0.3, prober)
+    assert [row["answer"] for row in one.look().picture] == [WELL, WELL]
+    dead.hang()
+    readers = [threading.Thread(target=_read, args=(dead.mountpoint / "file",), daemon=True) for _ in range(20)]
+    for reader in readers:
+        reader.start()
+
+    first = [row["answer"] for row in one.look().picture]
+    before = _cost()
+    began = time.monotonic()
+    later = [[row["answer"] for row in one.look().picture] for _ in range(50)]
+    took = time.monotonic() - began
+
+    assert first == [HUNG, WELL]
+    assert later == [[HUNG, WELL]] * 50
+    assert _cost() == before
+    assert prober.outstanding == 1
+    assert took < 50 * 0.3  # a mount that is known to hang is not waited for again
+    dead.answer()
+    end = time.monotonic() + 20
+    while (found := answers(one)) != [WELL, WELL] and time.monotonic() < end:
+        time.sleep(0.02)
+    assert (found, prober.outstanding) == ([WELL, WELL], 0)
+    for reader in readers:
+        reader.join(20)
+
+
+def _read(path: Path) -> None:
+    path.read_bytes()
+
+
+def _cost() -> tuple[int, int, int]:
+    """Return the process's descriptors, threads and children."""
+    threads = os.listdir("/proc/self/task")  # noqa: PTH208
+    children = sum(len(Path(f"/proc/self/task/{number}/children").read_text().split()) for number in threads)
+    return len(os.listdir("/proc/self/fd")), threading.active_count(), children  # noqa: PTH208
+
+
+def test_a_child_that_is_killed_or_missing_says_nothing(tmp_path: Path) -> None:
+    """A probe that could not be made, or was killed, is no word on the mount; one that ignores signals is given up at the deadline."""
+    killed = tmp_path / "killed"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    stubborn = tmp_path / "stubborn"
+    stubborn.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
+    stubborn.chmod(0o755)
+
+    assert Prober(("/no/such/program",)).ask(["/"], 5)["/"].answer == BLIND
+    assert Prober((str(killed),)).ask(["/"], 20)["/"].answer == BLIND
+    hanging = Prober((str(stubborn),))
+    assert hanging.ask(["/"], 0.2)["/"].answer == HUNG
+    for child in hanging._children.values():
+        os.kill(child.process.pid, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while hanging.outstanding and time.monotonic() < end:
+        hanging.ask([], 0.1)
+    assert hanging.outstanding == 0
+
+
+def test_real_programs_errors_are_understood() -> None:
+    """The real stat(1) answers for a real directory, and its errors are known by the texts of the C library."""
+    found = Prober().ask(["/", "/no-such-directory"], 20)
+
+    assert (found["/"].answer, found["/no-such-directory"].answer) == (WELL, "ENOENT")
+
+
+def test_storages_that_are_not_mounted_are_known(tmp_path: Path) -> None:
+    """An enabled storage without its mount is in the picture with its export, an IPv6 server in brackets as the kernel writes it."""
+    storages = "nfs: six\n\tserver fd00::1\n\texport /six\n\tcontent images\n\nnfs: off\n\tserver h\n\texport /x\n\tdisable\n"
+    rows = watch(tmp_path, storages=storages).look().picture
+
+    assert rows == [{"mounted": False, "source": "[fd00::1]:/six", "target": "/mnt/pve/six", "storage": "six"}]
+
+
+def test_read_only_is_wrong_only_where_it_is_not_configured(tmp_path: Path) -> None:
+    """A storage mounted read-only is told when its options do not ask for it."""
+    place = tmp_path / "a"
+    place.mkdir()
+    storage = f"nfs: nas\n\tserver h\n\texport /e\n\tpath {place}\n\tcontent images\n"
+    wrong = watch(tmp_path, place, options="ro", storages=storage).look()
+    right = watch(tmp_path, place, options="ro", storages=storage + "\toptions ro,vers=4.2\n").look()
+
+    assert [row["ro"] for row in (*wrong.picture, *right.picture)] == [True, False]
+    assert (wrong.bad, right.bad) == (True, False)
+
+
+def test_a_mount_that_is_well_is_said_once() -> None:
+    """A healthy mount says that it is mounted, answers, is granted and valid, and then nothing for five minutes."""
+    classifier = NfsMounts(0.02)
+    row = ROW | {"answer": "ok"}
+
+    assert said(classifier, 0, row) == [NfsMounted, NfsMountResponsive, NfsExportGranted, NfsHandleValid]
+    assert said(classifier, 10, row) == []
+    assert len(said(classifier, 301, row)) == 4
+
+
+def test_denial_needs_two_sights_and_staleness_one() -> None:
+    """A denial is believed at its second sight, a stale handle and silence at once; what is well again is said."""
+    classifier = NfsMounts(0.02)
+    steps = ["ok", "EACCES", "ok", "EACCES", "EACCES", "ESTALE", "hung", "blind", "ENOENT", "ok"]
+    found = [said(classifier, 10 * number, ROW | {"answer": answer}) for number, answer in enumerate(steps)][1:]
+
+    assert found == [
+        [],
+        [],
+        [],
+        [NfsExportDenied],
+        [NfsHandleStale],
+        [NfsMountUnresponsive],
+        [],
+        [],
+        [NfsMountResponsive, NfsExportGranted, NfsHandleValid],
+    ]
+
+
+def test_kerberos_denies_everybody_without_a_ticket() -> None:
+    """The agent has no Kerberos ticket: that a mount denies it says nothing."""
+    classifier = NfsMounts(0.02)
+    found = [said(classifier, at, ROW | {"answer": "EACCES", "security": "krb5p", "storage": ""}) for at in (0, 10, 20)]
+
+    assert found == [[], [], []]
+
+
+def test_a_missing_mount_is_told_after_a_minute() -> None:
+    """Proxmox VE has a minute to mount a storage; then it is told, and also that it was mounted after all."""
+    classifier = NfsMounts(0.02)
+    missing = {"mounted": False, "source": "10.0.3.1:/e", "target": "/mnt/pve/nas", "storage": "nas"}
+    found = [said(classifier, at, missing) for at in (0, 10, 59, 60, 70)]
+
+    assert found == [[], [], [], [NfsMountFailed], []]
+    assert NfsMounted in said(classifier, 80, ROW | {"answer": "ok"})
+
+
+def test_read_only_is_told_and_taken_back() -> None:
+    """That a mount is read-only is said; that it is writable only after that."""
+    classifier = NfsMounts(0.02)
+    said(classifier, 0, ROW | {"answer": "ok"})
+
+    assert said(classifier, 10, ROW | {"answer": "ok", "ro": True}) == [NfsMountReadOnly]
+    assert said(classifier, 20, ROW | {"answer": "ok"}) == [NfsMountWritable]
+
+
+def latency(classifier: NfsMounts, *looks: tuple[int, float]) -> list[list[type[Event]]]:
+    """Return what is said of looks each 10 s: so many requests, each with so many seconds of round trip."""
+    found, sums = [], Totals()
+    classifier.statistics({"h:/e": list(sums)}, record("statistics", 0))
+    for number, (requests, mean) in enumerate(looks, 1):
+        sums = sums.plus(Totals(requests, requests, 0, 0, int(requests * mean * 1000), int(requests * mean * 1000)))
+        found.append([type(event) for event in classifier.statistics({"h:/e": list(sums)}, record("statistics", 10 * number))])
+    return found
+
+
+def test_slowness_must_last() -> None:
+    """A mount is slow after two slow looks, not after one, and fast again after two that are well below the limit."""
+    looks = [(100, 0.002), (100, 0.05), (100, 0.002), (100, 0.05), (100, 0.05), (100, 0.018), (100, 0.018), (100, 0.002), (100, 0.002)]
+
+    assert latency(NfsMounts(0.02), *looks) == [
+        [NfsLatencyNormal], [], [], [], [NfsLatencyHigh], [], [], [], [NfsLatencyNormal],
+    ]  # fmt: skip
+
+
+def test_idle_mounts_say_nothing() -> None:
+    """A handful of requests makes no mean."""
+    assert latency(NfsMounts(0.02), *[(4, 0.5)] * 5) == [[]] * 5
+
+
+def test_a_new_mount_begins_anew() -> None:
+    """Counters that went back belong to another mount: they are not compared."""
+    classifier = NfsMounts(0.02)
+    classifier.statistics({"h:/e": list(Totals(100, 100, 0, 0, 9000, 9000))}, record("statistics", 0))
+
+    assert classifier.statistics({"h:/e": list(Totals(50, 50, 0, 0, 100, 100))}, record("statistics", 10)) == []
+
+
+def test_repeated_requests_are_counted() -> None:
+    """Requests that were sent again are told as one event with their number."""
+    classifier = NfsMounts(0.02)
+    classifier.statistics({"h:/e": list(Totals())}, record("statistics", 0))
+    (event,) = classifier.statistics({"h:/e": list(Totals(2, 5, 3, 0, 0, 0))}, record("statistics", 10))
+
+    assert isinstance(event, NfsRequestsRepeated)
+    assert (event.count, event.seconds) == (3, 10.0)
+
+
+@pytest.mark.parametrize("text", ["", "device", "device x mounted on y with fstype nfs4\n\tper-op statistics\n\tREAD: 1 2\n", "\x00"])
+def test_strange_counters_are_nothing(text: str) -> None:
+    """Text that is no table of counters gives no counters, and no error."""
+    assert all(sums == Totals() for sums in totals(text).values())
+
+
+def test_records_go_where_they_belong() -> None:
+    """The source's three looks are told apart; a look that failed or hangs says nothing."""
+    classifier = NfsClassifier("pve1")
+
+    assert classifier.classify(record("servers", 0)) == []
+    assert classifier.classify(record("mounts", 0)) == []
+    assert classifier.classify(record("statistics", 0, "{}")) == []
+    assert classifier.classify(record("else", 0)) == []
+    assert classifier.classify(RawRecord(Source.NFS, 0, 0, "b", {"look": "mounts", "hung": "6.0"})) == []
+    assert classifier.memory() == {}
+
+
+def test_the_looks_have_their_own_pace(tmp_path: Path) -> None:
+    """Mounts are asked each ten seconds, and soon again while one is bad; counters are read each ten."""
+    mounts, statistics = mount_looks(Configured(tmp_path, "pve1"), root=tmp_path)
+
+    assert [(one.name, one.interval, one.fast) for one in (mounts, statistics)] == [("mounts", 10.0, 2.0), ("statistics", 10.0, 10.0)]
