@@ -24,6 +24,7 @@ from agent.errors import AgentError
 from agent.keys import own_keys, public_key
 from agent.logs import configure
 from agent.pipeline import Line, Pipeline
+from agent.probes import probes
 from agent.record import Batch, RawRecord
 from agent.sources.deadline import OneAtATime
 from agent.sources.handover import batches
@@ -176,6 +177,7 @@ class Agent:
         if self._config.host.enabled:
             self._looking = OneAtATime("host-look")
             lines.append(Line(Source.HOST, self._host, self._classifier(HostClassifier)))
+        lines += probes(self._config)
         self._pipelines = [Pipeline(line, self._spool, self._node, self._boot_id, _moment) for line in lines]
         return self._pipelines
 

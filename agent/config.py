@@ -94,8 +94,8 @@ class Nfs(Group):
     """Seconds between two RPC NULL calls to each server; one such call costs a server less than a client's keep-alive."""
     deadline: Annotated[float, Field(ge=0.2, le=30)] = 1.5
     """Seconds that a server has to answer. A NULL call touches no disk: even over a slow network it takes milliseconds."""
-    mounts_interval: Annotated[float, Field(ge=1, le=600)] = 5.0
-    """Seconds between two looks at each mount for what only the mount knows: denied export, stale handle, read-only."""
+    mounts_interval: Annotated[float, Field(ge=1, le=600)] = 10.0
+    """Seconds between two looks at each mount for what only it knows: denied export, stale handle. While one is bad: 2 s."""
     mounts_deadline: Annotated[float, Field(ge=1, le=60)] = 5.0
     """Seconds after which a look at a mount is left behind."""
     latency_interval: Annotated[float, Field(ge=1, le=600)] = 10.0
@@ -126,6 +126,9 @@ class Multipath(Group):
     """Seconds between two looks at the kernel's disks and maps."""
     deadline: Seconds = 5.0
     """Seconds after which multipathd counts as hung."""
+    inquiry: bool = False
+    """Whether the disks themselves are asked which LUN they are (SCSI INQUIRY, page 83), beside what the kernel remembers of it.
+    It takes the right to read the disks: run the agent as root, or in group disk."""
 
 
 class Lvm(Group):
@@ -165,7 +168,7 @@ class Uplink(Group):
     controllers: Annotated[tuple[Controller, ...], Field(min_length=1)]
     key_dir: Path = Path("/var/lib/faultline/agent/keys")
     """Directory of this agent's own key pair ``<node>.key_secret``; made on first start."""
-    heartbeat: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    heartbeat: Annotated[float, Field(ge=0.1, le=300)] = 2.0
     """Seconds between heartbeats. The controller calls an agent silent after 20 s, so several may be lost."""
 
     @model_validator(mode="after")

@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from agent.sources.background import Background
 from agent.sources.configured import Configured
 from agent.sources.host_files import Tree
 from agent.sources.host_storage import records
-from agent.sources.looking import Found, Look, LookingSource
+from agent.sources.looking import Found, Look
 from agent.sources.names import Names
 from agent.sources.sysfs import sessions
 from agent.sources.tcp import ACCEPTED, BLIND, Reached, connect_all
-from events.base import Source
 from events.entity import portal as portal_entity
 from events.errors import EntityError
 from pve.storage_cfg import Storage
@@ -46,7 +44,7 @@ _WAIT: Final = 2.0
 """Seconds that the first look waits for storage.cfg."""
 
 
-def iscsi_source(
+def iscsi_looks(
     configured: Configured,
     *,
     root: Path = Path("/"),
@@ -54,16 +52,14 @@ def iscsi_source(
     deadline: float = 2.0,
     sessions_interval: float = 1.0,
     used: float = USED,
-    background: Background | None = None,
-) -> LookingSource:
-    """Return the source. ``configured`` is its own: no other source may use it."""
+) -> list[Look]:
+    """Return the looks ``sessions`` and ``portals``. ``configured`` is their own: no other look may use it."""
     initiator = Initiator(configured, root, deadline, interval, used)
     fast = min(_FAST, interval)
-    looks = (
+    return [
         Look("sessions", initiator.sessions, sessions_interval, min(_FAST, sessions_interval), deadline + _SLACK),
         Look("portals", initiator.portals, min(interval, _FAST * 2), fast, deadline + _SLACK, again=0.0),
-    )
-    return LookingSource(Source.ISCSI, looks, background=background)
+    ]
 
 
 @dataclass(slots=True)

@@ -12,13 +12,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from agent.sources.background import Background
 from agent.sources.configured import Configured
 from agent.sources.host_files import Tree
 from agent.sources.host_storage import storage
-from agent.sources.looking import Found, Look, LookingSource
+from agent.sources.looking import Found, Look
 from agent.sources.sysfs import LVM, Fields, disks
-from events.base import Source
 from pve.storage_cfg import Storage
 
 _SCAN: Final = 30.0
@@ -34,17 +32,9 @@ _FILES: Final = ("run/lvm/pvs_online", "etc/lvm/backup")
 Row = dict[str, Any]
 
 
-def lvm_source(
-    configured: Configured,
-    *,
-    root: Path = Path("/"),
-    interval: float = 5.0,
-    deadline: float = 10.0,
-    background: Background | None = None,
-) -> LookingSource:
-    """Return the source. ``configured`` is its own: no other thread may use it."""
-    look = Look("groups", Groups(configured, root).look, interval, min(_AGAIN, interval), deadline, again=0.0)
-    return LookingSource(Source.LVM, [look], background=background)
+def lvm_looks(configured: Configured, *, root: Path = Path("/"), interval: float = 5.0, deadline: float = 10.0) -> list[Look]:
+    """Return the look ``groups``. ``configured`` is its own: no other thread may use it."""
+    return [Look("groups", Groups(configured, root).look, interval, min(_AGAIN, interval), deadline, again=0.0)]
 
 
 class Groups:

@@ -19,14 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from agent.sources.background import Background
 from agent.sources.host_files import Tree
 from agent.sources.inquiry import Inquiry
-from agent.sources.looking import Found, Look, LookingSource
+from agent.sources.looking import Found, Look
 from agent.sources.multipathd import SOCKETS, DaemonError, Multipathd
 from agent.sources.sysfs import Fields, blocks, disks, maps
 from agent.sources.wwid import names, read
-from events.base import Source
 
 _SCAN: Final = 30.0
 """Seconds after which all is read anew, though no name changed: a map may have been replaced by another of the same number."""
@@ -43,7 +41,7 @@ _UNIT: Final = "sys/fs/cgroup/system.slice/multipathd.service/cgroup.events"
 Row = dict[str, Any]
 
 
-def multipath_source(
+def multipath_looks(
     *,
     root: Path = Path("/"),
     interval: float = 5.0,
@@ -51,9 +49,11 @@ def multipath_source(
     deadline: float = 5.0,
     addresses: tuple[str, ...] = SOCKETS,
     inquiry: bool = False,
-    background: Background | None = None,
-) -> LookingSource:
-    """Return the source. ``inquiry`` asks the disks themselves, which needs the right to read /dev/sdX or /dev/sgN."""
+) -> list[Look]:
+    """Return the looks ``paths``, ``daemon`` and, with ``inquiry``, ``identity``.
+
+    ``inquiry`` asks the disks themselves, which needs the right to read /dev/sdX or /dev/sgN.
+    """
     kernel, daemon = Paths(root), Daemon(root, Multipathd(addresses, deadline))
     looks = [
         Look("paths", kernel.look, sysfs_interval, min(_CONFIRM, sysfs_interval), deadline + _MARGIN),
@@ -62,7 +62,7 @@ def multipath_source(
     if inquiry:
         take = partial(identities, kernel, Inquiry(root / "dev", deadline))
         looks.append(Look("identity", take, interval, interval, 3 * deadline + _MARGIN))
-    return LookingSource(Source.MULTIPATH, looks, background=background)
+    return looks
 
 
 class _Disk(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Final
 RELEASE: Final = "trixie"
 PACKAGES: Final = (
     # a machine
-    "linux-image-amd64", "systemd-sysv", "udev", "kmod", "dbus", "procps", "iproute2", "nftables", "qemu-guest-agent", "initramfs-tools",
+    "linux-image-amd64", "systemd-sysv", "udev", "kmod", "dbus", "procps", "iproute2", "iputils-ping", "nftables", "qemu-guest-agent", "initramfs-tools",
     # the storage's side
     "nfs-kernel-server", "targetcli-fb", "dnsmasq-base",
     # a node's side
@@ -32,6 +32,12 @@ _SIZE: Final = "3G"
 _SCRIPT: Final = r"""#!/bin/sh
 set -eu
 export DEBIAN_FRONTEND=noninteractive
+mount -t proc proc /proc
+printf 'APT::Install-Recommends "false";\n' > /etc/apt/apt.conf.d/lab
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
+apt-get update -q
+apt-get install -y -q lz4 @PACKAGES@
+rm /usr/sbin/policy-rc.d
 passwd -d root >/dev/null
 echo lab > /etc/hostname
 printf '127.0.0.1 localhost\n::1 localhost\n' > /etc/hosts
@@ -39,7 +45,6 @@ rm -f /etc/machine-id; touch /etc/machine-id
 # Only what a guest boots from is in the initial file system: emulated machines unpack it slowly.
 printf 'MODULES=list\nCOMPRESS=lz4\n' > /etc/initramfs-tools/conf.d/lab
 printf 'virtio_pci\nvirtio_blk\next4\n' >> /etc/initramfs-tools/modules
-apt-get install -y --no-install-recommends lz4 >/dev/null
 update-initramfs -u -k all >/dev/null
 mkdir -p /var/log/journal /etc/systemd/journald.conf.d /lab
 printf '[Journal]\nStorage=persistent\nSystemMaxUse=64M\nRateLimitIntervalSec=0\n' > /etc/systemd/journald.conf.d/lab.conf
@@ -120,9 +125,9 @@ def build(cache: Path | None = None) -> Image:
 def _build(root: Path, image: Image, log: Path) -> None:
     mirror = [one] if (one := os.environ.get("FAULTLINE_LAB_MIRROR")) else []
     with log.open("wb") as out:
-        _do(out, log, "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, str(root), *mirror)
-        (root / "recipe.sh").write_text(_SCRIPT)
-        _do(out, log, "chroot", str(root), "sh", "/recipe.sh")
+        _do(out, log, "debootstrap", "--variant=minbase", RELEASE, str(root), *mirror)
+        (root / "recipe.sh").write_text(_SCRIPT.replace("@PACKAGES@", " ".join(PACKAGES)))
+        _do(out, log, "unshare", "--mount", "chroot", str(root), "sh", "/recipe.sh")
         (root / "recipe.sh").unlink()
         for file, name in ((image.kernel, "vmlinuz-*"), (image.initrd, "initrd.img-*")):
             shutil.copyfile(max((root / "boot").glob(name)), file)

@@ -16,9 +16,11 @@ import pytest
 
 from agent.classify.iscsi_probe import IscsiClassifier
 from agent.sources.configured import Configured
-from agent.sources.iscsi import Initiator, iscsi_source, split_portal
+from agent.sources.iscsi import Initiator, iscsi_looks, split_portal
+from agent.sources.looking import LookingSource
 from agent.sources.names import Names
 from agent.sources.tcp import ACCEPTED, NO_ROUTE, REFUSED, SILENT, connect_all
+from events.base import Source
 
 HOSTS = Path(__file__).parents[2] / "samples" / "hosts"
 TARGET = "iqn.2005-10.org.freenas.ctl:pve-cluster"
@@ -191,7 +193,8 @@ def test_a_refusing_portal_becomes_an_event(tmp_path: Path, listener: Callable[.
     address, port = open_.place
     configured = Configured(tmp_path, "pve1", every=0.01)
     (tmp_path / "storage.cfg").write_text(STORAGE.format(portal=f"{address}:{port}", target=TARGET))
-    source = iscsi_source(configured, root=tmp_path / "none", interval=0.05, sessions_interval=0.05, deadline=0.5)
+    looks = iscsi_looks(configured, root=tmp_path / "none", interval=0.05, sessions_interval=0.05, deadline=0.5)
+    source = LookingSource(Source.ISCSI, looks)
     classifier = IscsiClassifier("pve1")
 
     def until(kind: str) -> str:

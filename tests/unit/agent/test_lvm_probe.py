@@ -13,7 +13,8 @@ import pytest
 from agent.classify.lvm_probe import LvmClassifier
 from agent.record import RawRecord
 from agent.sources.configured import Configured
-from agent.sources.lvm import Groups, lvm_source, without_likes
+from agent.sources.looking import LookingSource
+from agent.sources.lvm import Groups, lvm_looks, without_likes
 from events.base import Event, Source
 from events.block import LvmVgMissing
 
@@ -219,7 +220,7 @@ def test_a_thousand_volumes_are_one_row_for_each_place() -> None:
 
 def test_the_source_tells_its_look(node: Node) -> None:
     """Over the real frame, with storage.cfg read in its own time."""
-    source = lvm_source(Configured(node.where, "pve1"), root=HOSTS / "good")
+    source = LookingSource(Source.LVM, lvm_looks(Configured(node.where, "pve1"), root=HOSTS / "good"))
     end, found = time.monotonic() + 20, ""
     while not found and time.monotonic() < end:
         batch = source.read_batch(timeout=0.2)

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from agent.sources.inquiry import Inquiry
-from agent.sources.multipath import Paths, identities, multipath_source
+from agent.sources.looking import LookingSource
+from agent.sources.multipath import Paths, identities, multipath_looks
+from events.base import Source
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 HOSTS, PAGES = SAMPLES / "hosts", SAMPLES / "multipath"
@@ -117,7 +119,7 @@ def test_files_that_are_none_block_nothing(host: Path) -> None:
 
 def test_the_source_tells_both_looks(host: Path, tmp_path: Path) -> None:
     """Maps and the daemon's silence come as records of their own."""
-    source = multipath_source(root=host, addresses=(str(tmp_path / "none"),))
+    source = LookingSource(Source.MULTIPATH, multipath_looks(root=host, addresses=(str(tmp_path / "none"),)))
     seen: dict[str, str] = {}
     end = time.monotonic() + 20
     while len(seen) < 2 and time.monotonic() < end:
