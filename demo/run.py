@@ -191,8 +191,17 @@ start = "beginning"
 [pmxcfs]
 root = "{place}/pve"  # the recorded nodes were plain Debian: demo/pve is what theirs would have been
 
+# This machine's networks, mounts and sessions are not the recorded nodes'.
 [host]
-enabled = false  # this machine's networks and mounts are not the recorded nodes'
+enabled = false
+[nfs]
+enabled = false
+[iscsi]
+enabled = false
+[multipath]
+enabled = false
+[lvm]
+enabled = false
 
 [spool]
 path = "{place}/{node}.spool.db"

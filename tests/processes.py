@@ -45,6 +45,14 @@ start = "beginning"
 enabled = false
 [host]
 enabled = false
+[nfs]
+enabled = false
+[iscsi]
+enabled = false
+[multipath]
+enabled = false
+[lvm]
+enabled = false
 [spool]
 path = "{place}/{node}/spool.db"
 [uplink]

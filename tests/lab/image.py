@@ -17,7 +17,8 @@ from typing import Final
 RELEASE: Final = "trixie"
 PACKAGES: Final = (
     # a machine
-    "linux-image-amd64", "systemd-sysv", "udev", "kmod", "dbus", "procps", "iproute2", "iputils-ping", "nftables", "qemu-guest-agent", "initramfs-tools",
+    "linux-image-amd64", "systemd-sysv", "udev", "kmod", "dbus", "procps", "iproute2", "iputils-ping", "nftables",
+    "qemu-guest-agent", "initramfs-tools",
     # the storage's side
     "nfs-kernel-server", "targetcli-fb", "dnsmasq-base",
     # a node's side
