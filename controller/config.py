@@ -141,7 +141,7 @@ class Incidents(Group):
     await_agents: Seconds = 10.0
     """After a restart: how long nothing new is opened while known agents have not come back with what they saw meanwhile."""
     silent_after: Seconds = 20.0
-    """Without a heartbeat for this long an agent is silent: four of its default heartbeats."""
+    """Without a heartbeat for this long an agent is silent: ten of its default heartbeats."""
 
     def timings(self) -> Timings:
         """Return them as the core wants them."""

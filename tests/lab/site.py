@@ -22,6 +22,8 @@ from tests.lab.guest import Guest
 from tests.lab.image import Image, LabError
 from tests.lab.net import Nic
 
+PVE: Final = "/srv/pve"
+"""Stands in for /etc/pve, which the agent takes for nothing but a real pmxcfs."""
 NAS: Final = "nas1"
 NAME: Final = "nas1.lab"
 """The NAS's name, known to nobody but its own name server."""
@@ -111,7 +113,7 @@ class Site:
         first.check("lvcreate -qq -y -n vm-100-disk-0 -L 64M vg-san")
         text = STORAGE_CFG.replace("@LUN@", f"scsi-{self.wwids[0]}")
         for name, guest in self.nodes.items():
-            write(guest, "/etc/pve/storage.cfg", text)
+            write(guest, f"{PVE}/storage.cfg", text)
             if guest is not first:
                 guest.check("pvscan -qq --cache -aay; vgs vg-san")
             guest.spawn(_LOAD.format(node=name, lun=f"/dev/mapper/{self.wwids[0]}"), "load")
@@ -184,28 +186,32 @@ def _network(guest: Guest) -> None:
 
 def _nas_script(nodes: list[str]) -> str:
     tpg = f"/iscsi/{TARGET}/tpg1"
-    acls = "".join(
-        f"targetcli {tpg}/acls create {initiator(node)}; targetcli {tpg}/acls/{initiator(node)} set auth userid=pve password={SECRET}\n"
-        for node in nodes
-    )
-    portals = "".join(f"targetcli {tpg}/portals create {one.replace(':', ' ')}\n" for one in PORTALS)
-    luns = "".join(
-        f"truncate -s 256M /var/tmp/lun{lun}.img; targetcli /backstores/fileio create lun{lun} /var/tmp/lun{lun}.img 256M\n"
-        f"targetcli {tpg}/luns create /backstores/fileio/lun{lun} lun={lun}\n"
-        for lun in range(LUNS)
-    )
+    lines = [f"/iscsi create {TARGET}", f"{tpg}/portals delete 0.0.0.0 3260"]
+    lines += [f"{tpg}/portals create {one.replace(':', ' ')}" for one in PORTALS]
+    for lun in range(LUNS):
+        lines += [
+            f"/backstores/fileio create lun{lun} /var/tmp/lun{lun}.img 256M",
+            f"{tpg}/luns create /backstores/fileio/lun{lun} lun={lun}",
+        ]
+    for name in map(initiator, nodes):
+        lines += [f"{tpg}/acls create {name}", f"{tpg}/acls/{name} set auth userid=pve password={SECRET}"]
+    lines.append(f"{tpg} set attribute authentication=1")
     return f"""exec >/tmp/setup.log 2>&1
 set -eux
 modprobe -a target_core_mod target_core_file iscsi_target_mod nfsd
 mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
-targetcli /iscsi create {TARGET}
-targetcli {tpg}/portals delete 0.0.0.0 3260 || true
-{portals}{luns}{acls}targetcli {tpg} set attribute authentication=1
+truncate -s 256M {" ".join(f"/var/tmp/lun{lun}.img" for lun in range(LUNS))}
+{targetcli(lines)}
 mkdir -p /export/vm /export/iso
 {exports_script(nodes)}
 systemctl start nfs-server
 {NAME_SERVER}
 """
+
+
+def targetcli(lines: list[str]) -> str:
+    """Return what gives targetcli several commands at once: it takes seconds to start."""
+    return "targetcli <<'LAB'\n" + "\n".join([*lines, "exit"]) + "\nLAB\n"
 
 
 NAME_SERVER: Final = (
@@ -218,7 +224,7 @@ def _node_script(node: str) -> str:
     discover = "".join(f"iscsiadm -m discovery -t st -p {portal}\n" for portal in PORTALS)
     return f"""exec >/tmp/setup.log 2>&1
 set -eux
-mkdir -p /etc/pve /mnt/pve/nas-vm /mnt/pve/nas-iso /var/lib/vz
+mkdir -p {PVE} /mnt/pve/nas-vm /mnt/pve/nas-iso /var/lib/vz
 echo InitiatorName={initiator(node)} > /etc/iscsi/initiatorname.iscsi
 cat > /etc/multipath.conf <<'CONF'
 defaults {{

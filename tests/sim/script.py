@@ -22,7 +22,7 @@ from controller.core.state import CoreState
 from faultline.timeline import Timeline
 from tests.sim.cluster import SECOND, START, Topology, VirtualCluster
 
-HEARTBEAT = 5 * SECOND
+HEARTBEAT = 2 * SECOND
 
 
 def run(folder: Path) -> str:

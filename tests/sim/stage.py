@@ -24,7 +24,7 @@ from tests.sim.world import Mark, World
 SECOND: Final = 1_000_000
 START: Final = 1_795_000_000 * SECOND
 """Virtual time begins here, so that no test depends on today."""
-HEARTBEAT: Final = 5 * SECOND
+HEARTBEAT: Final = 2 * SECOND
 REPEAT_BAD, REPEAT_OK, STORM = 60 * SECOND, 300 * SECOND, 30 * SECOND
 """agent/classify/changes.py and storm.py: how often the same is said again."""
 _BOOT: Final = 40 * SECOND

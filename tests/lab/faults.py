@@ -1,0 +1,159 @@
+"""What can break in the laboratory: each fault is commands in one machine, and commands that make it whole again.
+
+``{…}`` stand for the site's names (:class:`Faults`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tests.lab.guest import Guest
+from tests.lab.site import NAME_SERVER, NAS, PORTALS, SECRET, SERVER, TARGET, Site, exports_script, initiator, targetcli
+
+_TPG: Final = f"/iscsi/{TARGET}/tpg1"
+_FLUSH: Final = "nft flush chain inet lab in; nft flush chain inet lab out"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``begin`` breaks it after ``before``, ``end`` repairs it; each is (machine, shell script), one after the other.
+
+    Times count from ``begin``: ``before`` is what no node can know of yet.
+    """
+
+    begin: tuple[tuple[str, str], ...]
+    end: tuple[tuple[str, str], ...]
+    before: tuple[tuple[str, str], ...] = ()
+
+
+def _on_nas(begin: str, end: str) -> Fault:
+    return Fault(((NAS, begin),), ((NAS, end),))
+
+
+def service_stopped() -> Fault:
+    """Stop the NFS service: its port refuses."""
+    return _on_nas("systemctl stop nfs-server", "systemctl start nfs-server")
+
+
+def server_silent() -> Fault:
+    """Let the NFS server's port swallow what it gets, as a machine without power does."""
+    return _on_nas("nft add rule inet lab in tcp dport 2049 drop", _FLUSH)
+
+
+def name_server_stopped() -> Fault:
+    """Stop who answers for the NAS's name."""
+    return _on_nas("systemctl stop names", NAME_SERVER)
+
+
+def name_server_silent() -> Fault:
+    """Lose questions for the NAS's name."""
+    return _on_nas("nft add rule inet lab in udp dport 53 drop; nft add rule inet lab in tcp dport 53 drop", _FLUSH)
+
+
+def node_cut(node: str) -> Fault:
+    """Cut one node's way to the NAS's first address; nothing answers, nothing is refused."""
+    cut = f"nft add rule inet lab in ip saddr {SERVER} drop; nft add rule inet lab out ip daddr {SERVER} drop"
+    return Fault(((node, cut),), ((node, _FLUSH),))
+
+
+def export_denied(site: Site, node: str, share: str) -> Fault:
+    """Take an export away from one node."""
+    names = list(site.nodes)
+    return _on_nas(exports_script(names, node, share), exports_script(names))
+
+
+def export_replaced(share: str) -> Fault:
+    """Replace an export's directory, as when a NAS mounts another file system there; later it is back."""
+    begin = f"mv /export/{share} /export/{share}.was; mkdir /export/{share}; exportfs -f"
+    end = f"rm -rf /export/{share}; mv /export/{share}.was /export/{share}; exportfs -f"
+    return _on_nas(begin, end)
+
+
+def slow(milliseconds: int) -> Fault:
+    """Delay each answer of the NAS."""
+    return _on_nas(f"tc qdisc add dev stor1 root netem delay {milliseconds}ms limit 10000", "tc qdisc del dev stor1 root")
+
+
+def portal_silent(portal: str) -> Fault:
+    """Let one portal swallow what it gets."""
+    return _on_nas(f"nft add rule inet lab in ip daddr {portal.partition(':')[0]} tcp dport 3260 drop", _FLUSH)
+
+
+def target_silent() -> Fault:
+    """Let both portals swallow what they get."""
+    return _on_nas("nft add rule inet lab in tcp dport 3260 drop", _FLUSH)
+
+
+def target_refuses() -> Fault:
+    """Let both portals refuse; connections that are there are reset."""
+    return _on_nas("nft add rule inet lab in tcp dport 3260 reject with tcp reset", _FLUSH)
+
+
+def secret_rotated(site: Site) -> Fault:
+    """Change the target's CHAP secret and reset every session, so that each node logs in anew with the old one."""
+    reset = f"nft add rule inet lab in tcp dport 3260 reject with tcp reset; sleep 1; {_FLUSH}"
+    return _on_nas(f"{_secrets(site, 'rotatedsecret1')}; {reset}", _secrets(site, SECRET))
+
+
+def _secrets(site: Site, secret: str) -> str:
+    # configfs directly: targetcli takes seconds to start, and what it would write is this.
+    base = f"/sys/kernel/config/target/iscsi/{TARGET}/tpgt_1/acls"
+    return "; ".join(f"printf %s {secret} > {base}/{initiator(node)}/auth/password" for node in site.nodes)
+
+
+def login_refused(node: str) -> Fault:
+    """Let one node log out of one portal and in again with a secret that is wrong on its own side."""
+    record = f"iscsiadm -m node -T {TARGET} -p {PORTALS[1]}"
+
+    def secret(value: str) -> str:
+        return f"{record} -o update -n node.session.auth.password -v {value}"
+
+    begin = f"{secret('wrongsecret12')}; {record} --logout; {record} --login || true"
+    return Fault(((node, begin),), ((node, f"{secret(SECRET)}; {record} --login"),))
+
+
+def luns_swapped(site: Site) -> Fault:
+    """Let LUN numbers 0 and 1 lead to each other's disks; nodes look again, as their administrator or udev would."""
+    rescan = "for one in /sys/block/sd*/device/rescan; do echo 1 > $one; done"
+    nodes = tuple((node, rescan) for node in site.nodes)
+    return Fault(nodes, ((NAS, _map_luns(site, (0, 1))), *nodes), ((NAS, _map_luns(site, (1, 0))),))
+
+
+def _map_luns(site: Site, order: tuple[int, ...]) -> str:
+    lines = [f"{_TPG}/luns delete lun{number}" for number in range(len(order))]
+    lines += [f"{_TPG}/luns create /backstores/fileio/lun{disk} lun={number}" for number, disk in enumerate(order)]
+    return targetcli(lines)
+
+
+def lun_unmapped(node: str, number: int) -> Fault:
+    """Take a LUN away from one node on the array; the node looks again."""
+    acl = f"{_TPG}/acls/{initiator(node)}"
+    rescan = "iscsiadm -m session --rescan >/dev/null"
+    begin = targetcli([f"{acl} delete {number}"])
+    end = targetcli([f"{acl} create {number} {number}"])
+    return Fault(((node, rescan),), ((NAS, end), (node, rescan)), ((NAS, begin),))
+
+
+def wwid_cloned(site: Site) -> Fault:
+    """Give LUN 0's identity to another disk of the array, as a cloned or restored volume has it."""
+    serial = "$(sed 's/.*: //' /sys/kernel/config/target/core/fileio_*/lun0/wwn/vpd_unit_serial)"
+    begin = (
+        "truncate -s 128M /var/tmp/clone.img;"
+        + targetcli(["/backstores/fileio create clone /var/tmp/clone.img 128M"])
+        + f"; echo {serial} > $(echo /sys/kernel/config/target/core/fileio_*/clone)/wwn/vpd_unit_serial;"
+        + targetcli([f"{_TPG}/luns create /backstores/fileio/clone lun=7"])
+    )
+    end = targetcli([f"{_TPG}/luns delete lun7", "/backstores/fileio delete clone"])
+    look = "iscsiadm -m session --rescan >/dev/null"
+    # A disk whose LUN is gone stays until somebody removes it.
+    gone = "for one in /sys/class/scsi_device/*:7/device/delete; do echo 1 > $one; done"
+    nodes = list(site.nodes)
+    return Fault(tuple((node, look) for node in nodes), ((NAS, end), *((node, gone) for node in nodes)), ((NAS, begin),))
+
+
+def do(site: Site, steps: tuple[tuple[str, str], ...]) -> None:
+    """Do one half of a fault."""
+    for machine, script in steps:
+        guest: Guest = site.nas if machine == NAS else site.nodes[machine]
+        guest.check(script, 120)
