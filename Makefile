@@ -16,6 +16,9 @@ PIP := $(BIN)/pip -qq --disable-pip-version-check
 # and systemd-journal-remote writes the real journal files that the tests read.
 APT := gcc libc6-dev libsystemd-dev pkg-config python3-dev python3-venv systemd-journal-remote xz-utils
 
+# What the laboratory needs beside that: machines in software, and Debian 13 to put into them.
+LAB_APT := qemu-system-x86 debootstrap e2fsprogs
+
 .PHONY: help
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -78,6 +81,28 @@ check: $(STAMP) ## formatting, lint, types, direction of imports, generated docu
 	  exit 1
 	fi
 	echo "check: all clean"
+
+.PHONY: lab
+lab: lab-tools ## break real NFS, iSCSI, multipath and LVM in emulated machines; print when each fault was seen and cleared (40 minutes)
+	@$(BIN)/python -m tests.lab.run $(LAB)
+
+.PHONY: lab-short
+lab-short: lab-tools ## the same with two machines and five faults (10 minutes); what continuous integration runs
+	@$(BIN)/python -m pytest -q -m lab tests/lab -s $(PYTEST)
+
+.PHONY: lab-tools
+lab-tools: $(STAMP)
+	@command -v dpkg-query >/dev/null || exit 0
+	missing=()
+	for package in $(LAB_APT); do
+	  status=$$(dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null || true)
+	  [ "$$status" = installed ] || missing+=("$$package")
+	done
+	[ "$${#missing[@]}" -gt 0 ] || exit 0
+	echo "lab: installing $${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -qq -y --no-install-recommends "$${missing[@]}" >/dev/null
 
 .PHONY: docs
 docs: $(STAMP) ## write docs/events.md and docs/events.schema.json anew from the code

@@ -33,7 +33,7 @@ class Pmxcfs:
     """Serves ``files`` (path to bytes) under ``mountpoint``; ``local`` is a symlink whose write bit says ``quorate``.
 
     Change ``files`` and ``quorate`` at will, as other nodes do: nothing is reported to inotify. What is ``denied`` cannot be opened.
-    ``trouble`` is the errno with which the file system as a whole answers statfs(2), 0 for none.
+    ``trouble`` is the errno with which the file system as a whole answers for its root's attributes, 0 for none.
     """
 
     def __init__(self, mountpoint: Path, files: dict[str, bytes], *, quorate: bool = True) -> None:
@@ -114,6 +114,8 @@ class Pmxcfs:
         if opcode == _LOOKUP:
             return self._entry(f"{path}/{data[: data.index(0)].decode()}".lstrip("/"))
         if opcode == _GETATTR:
+            if self.trouble and node == _ROOT:
+                raise OSError(self.trouble, "as told")
             return struct.pack("<QII", 0, 0, 0) + self._attributes(node, path)
         if opcode == _READLINK:
             return b"nodes/pve1"
@@ -126,8 +128,6 @@ class Pmxcfs:
             _, offset, size = struct.unpack_from("<QQI", data)
             return self._content(path)[offset : offset + size]
         if opcode == _STATFS:
-            if self.trouble:
-                raise OSError(self.trouble, "as told")
             return struct.pack("<5Q10I", 1, 1, 1, 1, 1, 4096, 255, 4096, *(0,) * 7)
         if opcode == _READDIR:
             _, offset, size = struct.unpack_from("<QQI", data)

@@ -17,6 +17,10 @@ _WWID = re.compile(r"3[0-9a-f]{16,32}|eui\.[0-9a-f]{16,32}|nvme\..+")
 """Map names that are WWIDs already (``user_friendly_names no``): 3 + NAA identifier, or an EUI-64."""
 
 
+_MOST_SESSIONS = 1024
+_MOST_ATTEMPTS = 64
+
+
 @dataclass(slots=True)
 class SessionPeer:
     """The far end of an iSCSI session: target name and portal (``address:port``)."""
@@ -41,6 +45,9 @@ class Inventory:
 
     boot_id: str = ""
     sessions: dict[int, SessionPeer] = field(default_factory=dict)
+    """Also those that are gone: the kernel still speaks of a session that iscsid has given up."""
+    attempts: dict[int, list[str]] = field(default_factory=dict)
+    """What was said of logins of sessions that were not there yet: why each was refused."""
     disks: dict[str, str] = field(default_factory=dict)
     """``host:channel:target:lun`` to ``sdX``."""
     luns: dict[str, str] = field(default_factory=dict)
@@ -56,13 +63,15 @@ class Inventory:
         """Rebuild from :meth:`dump`; None is a fresh start."""
         data = dict(memory or {})
         data["sessions"] = {int(number): SessionPeer(**peer) for number, peer in data.get("sessions", {}).items()}
+        data["attempts"] = {int(number): said for number, said in data.get("attempts", {}).items()}
         data["maps"] = {name: MapState(**state) for name, state in data.get("maps", {}).items()}
         return cls(**data)
 
     def dump(self) -> dict[str, Any]:
         """Return plain maps, lists, texts and numbers."""
         data = asdict(self)
-        data["sessions"] = {str(number): peer for number, peer in data["sessions"].items()}
+        for table in ("sessions", "attempts"):
+            data[table] = {str(number): known for number, known in data[table].items()}
         return data
 
     def enter_boot(self, boot_id: str) -> bool:
@@ -72,6 +81,24 @@ class Inventory:
         known = bool(self.boot_id)
         self.__init__(boot_id=boot_id)  # type: ignore[misc]
         return known
+
+    def join(self, session: int, peer: SessionPeer) -> None:
+        """Take in the far end of a session. The kernel numbers sessions upwards: the lowest are the oldest."""
+        self.sessions[session] = peer
+        while len(self.sessions) > _MOST_SESSIONS:
+            del self.sessions[min(self.sessions)]
+
+    def is_attempt(self, session: int) -> bool:
+        """Tell whether a session that is not known is one that is only being logged in: it is newer than all that are."""
+        return bool(self.sessions) and session not in self.sessions and session > max(self.sessions)
+
+    def attempted(self, session: int, why: str) -> None:
+        """Keep why a login was refused until its end says where it went."""
+        said = self.attempts.setdefault(session, [])
+        if why not in said:
+            said.append(why)
+        while len(self.attempts) > _MOST_ATTEMPTS:
+            del self.attempts[min(self.attempts)]
 
     def attach(self, address: str, disk: str) -> None:
         """Take in a device that appeared; what stood at its address before is forgotten."""

@@ -54,6 +54,8 @@ def _peer(line: Line, session: int) -> tuple[Entity, str | None]:
 def _connection_failed(line: Line, match: re.Match[str]) -> Iterator[Event]:
     groups = match.groupdict()
     session, code = int(groups["session"]), int(groups["code"]) if groups.get("code") else 1022
+    if line.inventory.is_attempt(session):
+        return  # a login that failed, not a session that broke
     subject, target = _peer(line, session)
     reason = _ERRORS.get(code, groups.get("name") or "")
     yield IscsiConnectionFailed(
@@ -80,7 +82,8 @@ KERNEL: Final[tuple[Rule, ...]] = (
 
 def _established(line: Line, match: re.Match[str]) -> Iterator[Event]:
     session, subject = int(match["session"]), portal(match["address"], match["port"])
-    line.inventory.sessions[session] = SessionPeer(match["target"], subject.key)
+    line.inventory.attempts.pop(session, None)
+    line.inventory.join(session, SessionPeer(match["target"], subject.key))
     yield IscsiSessionEstablished(
         subject=subject,
         seen=line.seen(),
@@ -92,9 +95,15 @@ def _established(line: Line, match: re.Match[str]) -> Iterator[Event]:
 
 
 def _closed(line: Line, match: re.Match[str]) -> Iterator[Event]:
-    session = int(match["session"])
-    line.inventory.sessions.pop(session, None)
-    yield IscsiSessionClosed(subject=portal(match["address"], match["port"]), seen=line.seen(), target=match["target"], session=session)
+    session, where, target = int(match["session"]), portal(match["address"], match["port"]), match["target"]
+    subject = Entity(EntityKind.ISCSI_TARGET, target)
+    for why in line.inventory.attempts.pop(session, ()):
+        if why == LoginRefusal.AUTHORIZATION:
+            refusal = LoginRefusal.AUTHORIZATION
+            yield IscsiLoginRejected(subject=subject, seen=line.seen(), refusal=refusal, session=session, portal=where)
+        else:
+            yield IscsiLoginFailed(subject=subject, seen=line.seen(), status=why, session=session, portal=where)
+    yield IscsiSessionClosed(subject=where, seen=line.seen(), target=target, session=session)
 
 
 def _recovered(line: Line, match: re.Match[str]) -> Iterator[Event]:
@@ -123,12 +132,19 @@ def _rejected_by_session(line: Line, match: re.Match[str]) -> Iterator[Event]:
     session = int(match["session"])
     where, target = _peer(line, session)
     refusal = LoginRefusal.AUTHORIZATION if "authorization" in line.text else LoginRefusal.AUTHENTICATION
+    if line.inventory.is_attempt(session):
+        if refusal is LoginRefusal.AUTHORIZATION:  # of a wrong secret iscsid says the target's name in a line of its own
+            line.inventory.attempted(session, refusal)
+        return
     subject = Entity(EntityKind.ISCSI_TARGET, target) if target else where
     yield IscsiLoginRejected(subject=subject, seen=line.seen(), refusal=refusal, session=session, portal=where if target else None)
 
 
 def _login_failed(line: Line, match: re.Match[str]) -> Iterator[Event]:
     session = int(match["session"])
+    if line.inventory.is_attempt(session):
+        line.inventory.attempted(session, match["status"])
+        return
     where, target = _peer(line, session)
     subject = Entity(EntityKind.ISCSI_TARGET, target) if target else where
     yield IscsiLoginFailed(subject=subject, seen=line.seen(), status=match["status"], session=session, portal=where if target else None)

@@ -13,10 +13,14 @@ from events.base import Event, State
 
 QUIET: Final = 30_000_000
 """Microseconds during which an equal event is not repeated."""
+_LONG: Final = {"iscsi.login.rejected": 60_000_000}
+"""The same for what repeats by the thousand."""
 _MOST: Final = 4096
 """Most keys remembered; then all are forgotten, which only costs repeats."""
 _OWN: Final = frozenset({"kind", "subject", "state", "seen", "repeats"})
 """Fields that do not make an event another one."""
+_OF_ONE_SESSION: Final = frozenset({"session", "portal"})
+"""A wrong secret is the target's matter: each new login has another session, and several portals refuse alike."""
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ class Storm:
             return event
         key = self._key(event)
         before = self.last.get(key)
-        if before is not None and 0 <= at - before < QUIET:
+        if before is not None and 0 <= at - before < _LONG.get(event.kind, QUIET):
             self.held[key] = self.held.get(key, 0) + 1
             return None
         if len(self.last) >= _MOST:
@@ -55,5 +59,6 @@ class Storm:
 
     @staticmethod
     def _key(event: Event) -> str:
-        facts = [str(getattr(event, name)) for name in type(event).model_fields if name not in _OWN]
+        own = _OWN | _OF_ONE_SESSION if event.kind == "iscsi.login.rejected" else _OWN
+        facts = [str(getattr(event, name)) for name in type(event).model_fields if name not in own]
         return "|".join((event.kind, str(event.subject), *facts))

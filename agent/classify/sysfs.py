@@ -43,7 +43,7 @@ def _session(inventory: Inventory, record: RawRecord, fields: Mapping[str, str])
     except EntityError:
         return []
     number = int(fields["session"])
-    inventory.sessions[number] = SessionPeer(fields["target"], subject.key)
+    inventory.join(number, SessionPeer(fields["target"], subject.key))
     if fields["state"] != "LOGGED_IN":
         return []
     seen = Seen(source=record.source, excerpt=f"session{number}: {fields['state']}")

@@ -1,8 +1,10 @@
 """Asks mounts whether they answer: each in a child process of its own that may hang, while this process touches no mount.
 
-The child is coreutils' ``stat --file-system``: one statfs(2), which for NFS is a call to the server whatever the client has cached
-(Linux ``fs/nfs/super.c``, nfs_statfs), needs no permission on the mount's root, and fails as the server answers: EACCES for an export
-that is taken away, ESTALE for a file system that is another one now. It starts in a millisecond and leaves no memory behind.
+The child is coreutils' ``stat --cached=never``: one statx(2) with AT_STATX_FORCE_SYNC, which for NFS is a GETATTR to the server whatever
+the client has cached (Linux ``fs/nfs/inode.c``, nfs_getattr; as long as an attribute is asked for that may change, thus %Z), needs no
+permission on the mount's root, and fails as the server answers: EACCES or ESTALE for an export that is taken away, ESTALE for a file
+system that is another one now. statfs(2) would not do: of an export whose directory was replaced it gives the new one's numbers, and the
+kernel only logs "fileid changed". The child starts in a millisecond and leaves no memory behind.
 
 A child whose mount is dead sleeps in the kernel, where no signal reaches it until the server answers. It is left there; its mount is not
 asked again before it has ended.
@@ -19,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-_COMMAND: Final = ("/usr/bin/stat", "--file-system", "--format=", "--")
+_COMMAND: Final = ("/usr/bin/stat", "--cached=never", "--format=%Z", "--")
 _NUMBERS: Final = {os.strerror(number): name for number, name in errno.errorcode.items()}
 """Text of the C library to the name of its errno. The child speaks the C locale, and so does this process unless it asks for another."""
 _LONGEST: Final = 4096

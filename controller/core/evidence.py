@@ -55,6 +55,10 @@ class Reading(NamedTuple):
 ISCSI_NOTICES: Final = 7
 """NOP-Out is sent every 5 s (open-iscsi default), each session's at a phase of its own: after one session's ping timed out all others'
 have within 5 s and some for logging, or they live."""
+MOUNT_NOTICES: Final = 13
+"""Mounts are looked at each 10 s, jittered, and a fault is believed when it is seen again 2 s later."""
+UNJOINED_LASTS: Final = 60
+"""A session that is known by its number only is another one after each login."""
 NFS_SOFT_LASTS: Final = 240
 """A soft mount's ``timed out`` has no closing line. Repeats come within a major timeout of 180 s while the server is away."""
 _REMEMBERED: Final = 4096
@@ -98,7 +102,9 @@ _CLOSED_BY_TARGET: Final = 1020
 
 @lru_cache(_REMEMBERED)
 def _session_bad(portal: str, target: str | None, silent: bool) -> Readings:
-    return (Reading(portal, "session", Answer.BAD, via=_target(target), notices=ISCSI_NOTICES, silent=silent),)
+    # One whose portal nobody could tell may never be heard of again.
+    lasts = UNJOINED_LASTS if portal.startswith("iscsi-session/") else 0
+    return (Reading(portal, "session", Answer.BAD, via=_target(target), lasts=lasts, notices=ISCSI_NOTICES, silent=silent),)
 
 
 def _session_ok(event: Event) -> Readings:
@@ -136,6 +142,32 @@ def _nfs_reachable(event: Event) -> Readings:
     return (Reading(subject, "reach", Answer.OK),)
 
 
+def _handle_valid(event: Event) -> Readings:
+    # The kernel's own "fileid changed" names no export, and nothing ever ends it: the server's is over when one of its exports is well.
+    # One that is not has a word of its own.
+    export = _subject(event)
+    return (Reading(export, "handle", Answer.OK), Reading(f"nfs-server/{export_server(export)}", "handle", Answer.OK))
+
+
+def _mount_hangs(event: Event) -> Readings:
+    return (_of_mount(_subject(event), Answer.BAD),)
+
+
+def _mount_answers(event: Event) -> Readings:
+    return (_of_mount(_subject(event), Answer.OK),)
+
+
+@lru_cache(_REMEMBERED)
+def _of_mount(export: str, answer: Answer) -> Reading:
+    # A server may answer NULL and no request to its disks, and one of its exports hang beside others that do not.
+    return Reading(f"nfs-server/{export_server(export)}", "reach", answer, via=export, notices=MOUNT_NOTICES, silent=True)
+
+
+def export_server(export: str) -> str:
+    """Return the server of an export (an entity) as it is named there."""
+    return export.partition("/")[2].partition(":/")[0]
+
+
 def _map_degraded(event: Event) -> Readings:
     return _map(_subject(event), Answer.BAD, Answer.OK)
 
@@ -168,6 +200,11 @@ _READERS: Final[dict[type[Event], Read]] = {
     nfs.NfsServerReachable: _nfs_reachable,
     nfs.NfsStateFailed: _plain(lasts=NFS_SOFT_LASTS),
     nfs.NfsHandleStale: _plain(lasts=900),
+    nfs.NfsHandleValid: _handle_valid,
+    nfs.NfsMountUnresponsive: _mount_hangs,
+    nfs.NfsMountResponsive: _mount_answers,
+    iscsi.IscsiSessionMissing: _plain(layer=STORAGES),
+    iscsi.IscsiSessionPresent: _plain(layer=STORAGES),
     nfs.NfsExportDenied: _plain(lasts=PVESTATD_LASTS),
     nfs.NfsMountFailed: _plain(layer=STORAGES, lasts=PVESTATD_LASTS),
     iscsi.IscsiConnectionFailed: _session_failed,
@@ -214,8 +251,9 @@ _NOTICES: Final[dict[tuple[str, str], int]] = {
     ("nfs-server", "name"): 8,
     ("nfs-server", "latency"): 25,
     ("nfs-export", "latency"): 25,
-    ("nfs-export", "export"): 11,
-    ("nfs-export", "handle"): 11,
+    ("nfs-export", "export"): MOUNT_NOTICES,
+    ("nfs-export", "handle"): MOUNT_NOTICES,
+    ("nfs-server", "handle"): MOUNT_NOTICES,
     ("iscsi-portal", "reach"): 5,
     ("iscsi-portal", "session"): ISCSI_NOTICES,
 }
@@ -230,7 +268,7 @@ _PROBE_NOTICES: Final = 10
 def _probed(found: Readings) -> Readings:
     return tuple(
         one._replace(
-            notices=_NOTICES.get((one.entity.partition("/")[0], one.aspect), _PROBE_NOTICES),
+            notices=one.notices or _NOTICES.get((one.entity.partition("/")[0], one.aspect), _PROBE_NOTICES),
             lasts=one.lasts or (_PROBE_LASTS if one.answer is Answer.BAD else 0),
         )
         for one in found

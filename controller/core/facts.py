@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from events import definitions, host
 from events.base import Event
 from events.cluster import MemberJoined, MemberLeft, StorageConfigBroken, StorageConfigValid
+from events.nfs import NfsNameResolved
 from events.vocabulary import build, kind_name, kinds_of
 
 E = TypeVar("E", bound=Event)
@@ -27,7 +28,13 @@ _GONE: Final[dict[type[Event], type[Event]]] = {
 }
 """Kind that ends a fact, to the kind that began it."""
 KINDS: Final[frozenset[type[Event]]] = frozenset(
-    {*kinds_of(definitions), *kinds_of(host), StorageConfigBroken, StorageConfigValid, MemberJoined, MemberLeft}
+    {
+        *kinds_of(definitions),
+        *kinds_of(host),
+        *(StorageConfigBroken, StorageConfigValid),
+        *(MemberJoined, MemberLeft),
+        NfsNameResolved,
+    }
 )
 """Kinds that are facts."""
 BY_NAME: Final[Mapping[str, type[Event]]] = {kind_name(kind): kind for kind in KINDS}
@@ -81,6 +88,10 @@ class Facts:
         if not names:
             names = {*self._tables.get(MemberJoined, {}), *self._tables.get(MemberLeft, {}), *self._reporting()}
         return sorted(names)
+
+    def addresses(self) -> dict[str, str]:
+        """Return the address of each NFS server's name: of several the smallest, for their order changes."""
+        return {name: min(one.addresses) for name, one in self.of(NfsNameResolved).items() if one.addresses}
 
     def _reporting(self) -> set[str]:
         return {node for kind in kinds_of(host) for node in self._tables.get(kind, {})}

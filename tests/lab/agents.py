@@ -51,6 +51,8 @@ name = "{node}"
 cluster = "lab"
 [pmxcfs]
 root = "{pve}"
+[nfs]
+latency_limit = 0.04  # emulated processors take 20 ms for an answer when all is well
 [uplink]
 controllers = [{{ endpoint = "tcp://{host}:{port}", public_key_file = "/etc/faultline/controller.key" }}]
 """

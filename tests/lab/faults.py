@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tests.lab.guest import Guest
 from tests.lab.site import NAME_SERVER, NAS, PORTALS, SECRET, SERVER, TARGET, Site, exports_script, initiator, targetcli
 
 _TPG: Final = f"/iscsi/{TARGET}/tpg1"
@@ -92,7 +91,7 @@ def target_refuses() -> Fault:
 
 def secret_rotated(site: Site) -> Fault:
     """Change the target's CHAP secret and reset every session, so that each node logs in anew with the old one."""
-    reset = f"nft add rule inet lab in tcp dport 3260 reject with tcp reset; sleep 1; {_FLUSH}"
+    reset = f"nft add rule inet lab in tcp dport 3260 reject with tcp reset; sleep 0.3; {_FLUSH}"
     return _on_nas(f"{_secrets(site, 'rotatedsecret1')}; {reset}", _secrets(site, SECRET))
 
 
@@ -116,11 +115,21 @@ def login_refused(node: str) -> Fault:
 def luns_swapped(site: Site) -> Fault:
     """Let LUN numbers 0 and 1 lead to each other's disks; nodes look again, as their administrator or udev would."""
     rescan = "for one in /sys/block/sd*/device/rescan; do echo 1 > $one; done"
-    nodes = tuple((node, rescan) for node in site.nodes)
-    return Fault(nodes, ((NAS, _map_luns(site, (0, 1))), *nodes), ((NAS, _map_luns(site, (1, 0))),))
+    again = tuple((node, _LOGIN_AGAIN) for node in site.nodes)
+    return Fault(tuple((node, rescan) for node in site.nodes), ((NAS, _map_luns((0, 1))), *again), ((NAS, _map_luns((1, 0))),))
 
 
-def _map_luns(site: Site, order: tuple[int, ...]) -> str:
+# What an administrator does once the numbers are right again: nothing that was built on the wrong disks is kept.
+_LOGIN_AGAIN: Final = """
+systemctl stop load; sleep 1; vgchange -qq -an vg-san || true
+iscsiadm -m node --logout >/dev/null; multipath -F; sleep 1
+iscsiadm -m node --login >/dev/null; udevadm settle
+for try in $(seq 40); do [ "$(ls /dev/mapper | grep -c ^36)" = 2 ] && break; sleep 0.5; done
+pvscan -qq --cache -aay; systemd-run --quiet --collect --unit=load /bin/sh /run/load.sh
+"""
+
+
+def _map_luns(order: tuple[int, ...]) -> str:
     lines = [f"{_TPG}/luns delete lun{number}" for number in range(len(order))]
     lines += [f"{_TPG}/luns create /backstores/fileio/lun{disk} lun={number}" for number, disk in enumerate(order)]
     return targetcli(lines)
@@ -153,7 +162,9 @@ def wwid_cloned(site: Site) -> Fault:
 
 
 def do(site: Site, steps: tuple[tuple[str, str], ...]) -> None:
-    """Do one half of a fault."""
+    """Do one part of a fault: what is to be done on the NAS in its order, then on all nodes at once."""
     for machine, script in steps:
-        guest: Guest = site.nas if machine == NAS else site.nodes[machine]
-        guest.check(script, 120)
+        if machine == NAS:
+            site.nas.check(script, 120)
+    if scripts := {machine: script for machine, script in steps if machine != NAS}:
+        site.on_nodes(scripts.__getitem__, list(scripts))

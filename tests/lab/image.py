@@ -87,10 +87,11 @@ class LabError(Exception):
     """The laboratory cannot do what it was asked."""
 
 
-def missing_tools() -> list[str]:
-    """Return the Debian packages that this host lacks."""
+def missing() -> list[str]:
+    """Return what this host lacks: Debian packages, root."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return sorted(package for tool, package in TOOLS.items() if shutil.which(tool, path=path) is None)
+    packages = sorted(package for tool, package in TOOLS.items() if shutil.which(tool, path=path) is None)
+    return packages if os.geteuid() == 0 else [*packages, "root"]
 
 
 def default_cache() -> Path:
@@ -109,10 +110,8 @@ def build(cache: Path | None = None) -> Image:
     image = Image(*(cache / f"{recipe}.{part}" for part in ("img", "vmlinuz", "initrd")))
     if image.disk.exists():
         return image
-    if missing := missing_tools():
-        raise LabError(f"the lab needs packages: apt-get install {' '.join(missing)}")
-    if os.geteuid() != 0:
-        raise LabError("building the lab's image takes root")
+    if lacking := missing():
+        raise LabError(f"building the lab's image takes {', '.join(lacking)}")
     cache.mkdir(parents=True, exist_ok=True)
     root = cache / f"{recipe}.root"
     shutil.rmtree(root, ignore_errors=True)

@@ -56,13 +56,13 @@ class Outcome:
     begun: float = 0.0
     ended: float = 0.0
 
-    def problems(self) -> list[str]:
-        """Return what is wrong with it."""
+    def problems(self, *, timed: bool = True) -> list[str]:
+        """Return what is wrong with it; ``timed``: also what came too late."""
         one, found = self.scenario, []
         for what, times in (("saw it", self.seen), ("saw the repair", self.cleared)):
             if lacking := set(one.nodes) - set(times):
                 found.append(f"{', '.join(sorted(lacking))} never {what}")
-        if one.limit is not None and self.seen and max(self.seen.values()) > one.limit:
+        if timed and one.limit is not None and self.seen and max(self.seen.values()) > one.limit:
             found.append(f"seen after {max(self.seen.values()):.1f} s, limit {one.limit:g} s")
         return found
 

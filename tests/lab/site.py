@@ -2,8 +2,9 @@
 
 ::
 
-    nas1   10.11.1.1 (stor1)  knfsd: /export/vm, /export/iso   dnsmasq: nas1.lab
-           10.11.2.1 (stor2)  LIO: one target, a portal on each address, CHAP, LUNs 0 (vg-san) and 1
+    nas1   10.11.1.1 (stor1)  knfsd: /export/vm, /export/iso
+           10.11.2.1 (stor2)  dnsmasq: nas1.lab
+           both               LIO: one target, a portal on each address, CHAP, LUNs 0 (vg-san) and 1
     pveN   10.11.1.1N, 10.11.2.1N   nas-vm (NFS 4.2, by address), nas-iso (NFS 3, by name), two sessions, two maps, vg-san
 
 Each node reads and writes on all of it without pause, so that kernels have something to notice.
@@ -28,6 +29,7 @@ NAS: Final = "nas1"
 NAME: Final = "nas1.lab"
 """The NAS's name, known to nobody but its own name server."""
 SERVER: Final = "10.11.1.1"
+NAMES: Final = "10.11.2.1"
 PORTALS: Final = ("10.11.1.1:3260", "10.11.2.1:3260")
 TARGET: Final = "iqn.2005-10.org.freenas.ctl:pve-cluster"
 LUNS: Final = 2
@@ -178,7 +180,7 @@ def _network(guest: Guest) -> None:
     guest.check(
         "ip link set lo up; ip link set mgmt up; ip addr add 10.0.2.15/24 dev mgmt;"
         + "".join(f"ip link set stor{one} up; ip addr add {address(guest.name, one)}/24 dev stor{one};" for one in (1, 2))
-        + f"printf 'nameserver {SERVER}\\noptions timeout:2 attempts:2\\n' > /etc/resolv.conf;"
+        + f"printf 'nameserver {NAMES}\\noptions timeout:2 attempts:2\\n' > /etc/resolv.conf;"
         "nft add table inet lab; nft add chain inet lab in '{ type filter hook input priority 0; }';"
         "nft add chain inet lab out '{ type filter hook output priority 0; }'"
     )
@@ -216,7 +218,7 @@ def targetcli(lines: list[str]) -> str:
 
 NAME_SERVER: Final = (
     "systemd-run --quiet --collect --unit=names dnsmasq --keep-in-foreground --no-hosts --no-resolv --bind-interfaces --user=root"
-    f" --listen-address={SERVER} --no-dhcp-interface=stor1 --address=/{NAME}/{SERVER}"
+    f" --listen-address={NAMES} --no-dhcp-interface=stor2 --address=/{NAME}/{SERVER}"
 )
 
 

@@ -40,6 +40,8 @@ ANSWERED: Final = 2.0
 """Added when the far end answered, by closing or refusing: then the network is not the likely culprit."""
 DIRECT: Final = 2.0
 """What a node says of a thing itself, and what nothing else could be the reason of."""
+DENIED: Final = 1.0
+"""Added when a stale handle is taken for a denied export: where all have it, the export is likelier to be another one now."""
 NODE: Final = 2.5
 """A node that is gone: several kinds of sign at once."""
 CONFIGURATION: Final = 2.0

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NAMED, NODE_NETWORK, SUBNET, WAY
-from controller.core.inference.scene import Scene, address_in, coherent, is_network, later, onset_of
+from controller.core.inference.scene import Scene, coherent, is_network, later, onset_of
 from controller.core.state import Cell
 
 _TARGET: Final = "iscsi-target/"
@@ -46,15 +47,31 @@ def _entity(cell: Cell) -> str:
 
 
 def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
-    for entity, cells in grouped(lost, _entity).items():
+    for cells in grouped(lost, lambda cell: one_server(scene, cell.entity)).values():
+        names = _names(scene, cells)
+        entity = names[0]
         cause = Cause.NFS_SERVER_DOWN if entity.startswith(_SERVER) else Cause.ISCSI_PORTAL_DOWN
         if not entity.startswith((_SERVER, _PORTAL)):
             cause = Cause.UNEXPLAINED
         for group in coherent(cells):
-            well = [cell for cell in scene.well_of[entity] if is_network(cell) and cell.entity == entity]
+            well = [cell for name in names for cell in scene.well_of[name] if is_network(cell) and cell.entity == name]
             nodes = {cell.node for cell in group}
             others = [*_of_others(well, nodes), *later(group, cells)]
             yield suppose(scene, cause, entity, group, others, COMPONENT, quiet=_quiet(scene, entity, nodes, well))
+
+
+def one_server(scene: Scene, entity: str) -> str:
+    """Return one name for what may have several: an NFS server that storages name by address and by name is one machine."""
+    return f"{_SERVER}{scene.host(entity)}" if entity.startswith(_SERVER) else entity
+
+
+def _names(scene: Scene, cells: list[Cell]) -> list[str]:
+    """Return all names that anybody has for the one thing that these cells are about, its address first."""
+    bad = {cell.entity for cell in cells}
+    first = one_server(scene, cells[0].entity)
+    others = (f"{_SERVER}{name}" for name, address in scene.topology.names.items() if first == f"{_SERVER}{address}")
+    names = bad | {one for one in (first, *others) if one in scene.well_of}
+    return sorted(names, key=lambda one: (one != first, one))
 
 
 def _of_others(well: Iterable[Cell], nodes: set[str]) -> list[Cell]:
@@ -73,11 +90,12 @@ def _quiet(scene: Scene, entity: str, nodes: set[str], well: list[Cell]) -> int:
 
 def _addresses(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
     """Yield hosts that serve several things: an NFS server that is a portal too is one fault when all of it is gone."""
-    for address, cells in grouped(lost, lambda cell: address_in(cell.entity)).items():
+    for address, cells in grouped(lost, lambda cell: scene.host(cell.entity)).items():
         entities = {cell.entity for cell in cells}
-        server = next((one for one in sorted(entities) if one.startswith(_SERVER)), "")
-        if len(entities) < 2 or not server:
+        servers = [cell for cell in cells if cell.entity.startswith(_SERVER)]
+        if len({one_server(scene, one) for one in entities}) < 2 or not servers:
             continue
+        server = _names(scene, servers)[0]
         for group in coherent(cells):
             nodes = {cell.node for cell in group}
             well = [cell for one in sorted(entities) for cell in scene.well_of[one] if is_network(cell) and cell.entity == one]
@@ -89,12 +107,18 @@ def _addresses(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
 
 def _targets(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypothesis]:
     named = grouped(roots, lambda cell: cell.via if cell.aspect == "session" else cell.entity if cell.aspect == "service" else "")
-    for target, cells in named.items():
+    reached = grouped(lost, lambda cell: cell.entity if cell.aspect == "reach" else "")
+    behind = {cell.via for portal in reached for cell in scene.well_of[portal] if cell.aspect == "session"}
+    for target in sorted({*named, *behind}):
         if not target.startswith(_TARGET):
             continue
+        cells = named.get(target, [])
         ways = [cell for cell in scene.well_of[target] if cell.aspect == "session"]
         portals = {cell.entity for cell in [*cells, *ways] if cell.aspect == "session"}
-        reach = [cell for cell in lost if cell.aspect == "reach" and cell.entity in portals]
+        reach = [cell for portal in sorted(portals) for cell in reached.get(portal, ())]
+        # A session whose portal is lost to its node has not noticed yet: it is no witness of its own.
+        unreached = {(cell.node, cell.entity) for cell in reach}
+        ways = [cell for cell in ways if (cell.node, cell.entity) not in unreached]
         for group in coherent([*cells, *reach]):
             # A target with one portal is down when that portal is: its name says more than the address. One that lost a portal now
             # and had lost the others before lost a portal.
@@ -117,7 +141,7 @@ def _rejections(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[H
 
 def _subnets(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
     for subnet, cells in grouped(lost, scene.network).items():
-        if len({cell.node for cell in cells}) < 2 or len({address_in(cell.entity) for cell in cells}) < 2:
+        if len({cell.node for cell in cells}) < 2 or len({scene.host(cell.entity) for cell in cells}) < 2:
             continue  # of one thing or one node: that one's own fault says more
         for group in coherent(cells):
             ours = {(cell.node, cell.entity) for cell in group}
@@ -140,12 +164,12 @@ def _nodes(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
             )
         for network, inside in networks.items():
             yield from _access(scene, node, network, inside, own, answered)
-        for endpoint, ways in grouped(cells, _far_end).items():
+        for endpoint, ways in grouped(cells, partial(_far_end, scene)).items():
             yield from _way(scene, node, endpoint, ways, answered)
 
 
-def _far_end(cell: Cell) -> str:
-    return cell.via if cell.via.startswith(_TARGET) else cell.entity
+def _far_end(scene: Scene, cell: Cell) -> str:
+    return cell.via if cell.via.startswith(_TARGET) else one_server(scene, cell.entity)
 
 
 def _access(scene: Scene, node: str, network: str, cells: list[Cell], own: list[Cell], answered: float) -> Iterator[Hypothesis]:
@@ -153,7 +177,7 @@ def _access(scene: Scene, node: str, network: str, cells: list[Cell], own: list[
     elsewhere = any(scene.network(cell) not in ("", network) for cell in own)
     for group in coherent(cells):
         names = {cell.entity for cell in group}
-        if len({address_in(name) for name in names}) < 2:
+        if len({scene.host(name) for name in names}) < 2:
             continue
         well = [*(cell for cell in own if cell.entity not in names and scene.network(cell) == network), *later(group, cells)]
         scope = f"subnet/{network}" if elsewhere else ""

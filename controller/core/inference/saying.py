@@ -8,13 +8,15 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.inference.hypothesis import Hypothesis, suppose
-from controller.core.inference.likelihood import COMPONENT, DIRECT, HOST, NODE
+from controller.core.inference.likelihood import COMPONENT, DENIED, DIRECT, HOST, NODE
+from controller.core.inference.reaching import one_server
 from controller.core.inference.scene import Scene, coherent, is_network, kind_of
 from controller.core.state import Cell
 
 DIRECT_CAUSES: Final[dict[tuple[str, str], Cause]] = {
     ("nfs-server", "name"): Cause.NFS_NAME_UNRESOLVED,
     ("nfs-export", "export"): Cause.NFS_EXPORT_DENIED,
+    ("nfs-export", "writable"): Cause.NFS_EXPORT_DENIED,
     ("nfs-server", "handle"): Cause.NFS_STALE_HANDLE,
     ("nfs-export", "handle"): Cause.NFS_STALE_HANDLE,
     ("nfs-server", "latency"): Cause.NFS_SLOW,
@@ -30,6 +32,7 @@ DIRECT_CAUSES: Final[dict[tuple[str, str], Cause]] = {
     ("multipath-map", "paths"): Cause.ALL_PATHS_DOWN,
     ("lun", "redundancy"): Cause.PATH_REDUNDANCY_LOST,
     ("multipath-map", "redundancy"): Cause.PATH_REDUNDANCY_LOST,
+    ("iscsi-target", "login"): Cause.ISCSI_TARGET_DOWN,
     ("vg", "vg"): Cause.VG_MISSING,
     ("ceph-osd", "up"): Cause.CEPH_OSD_DOWN,
     ("ceph-host", "up"): Cause.CEPH_HOST_DOWN,
@@ -69,7 +72,8 @@ def cause_of(cell: Cell) -> Cause:
 def said(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
     """Yield the faults that cells speak of themselves."""
     rest = [cell for cell in cells if not is_network(cell) and cell.aspect not in {"auth", "service"}]
-    yield from _each(scene, rest)
+    yield from _each(scene, [cell for cell in rest if kind_of(cell) not in _HANDLES])
+    yield from _handles(scene, [cell for cell in rest if kind_of(cell) in _HANDLES])
     yield from _servers(scene, rest)
     yield from _nodes(scene, rest)
     yield from _hosts(scene, rest)
@@ -83,6 +87,29 @@ def _each(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
     for (entity, cause, scope), group in groups.items():
         names = [*group, *_unreachable(scene, group)] if cause is Cause.NFS_NAME_UNRESOLVED else group
         yield suppose(scene, cause, entity, names, (), DIRECT, scope=scope)
+
+
+def _handles(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield what makes handles stale: an export that is another one now is so for everybody, one that is denied only for some.
+
+    knfsd answers "stale" to a client that is no longer in the export's list (Linux ``fs/nfsd/nfsfh.c``, nfsd_set_fh_dentry). The kernel's
+    own line names the server only: it belongs to the export whose handle the same node finds stale.
+    """
+    of_servers = [cell for cell in cells if cell.entity.startswith("nfs-server/")]
+    claimed: set[str] = set()
+    exports = sorted({cell.entity for cell in cells} - {cell.entity for cell in of_servers})
+    for export in exports:
+        own = [cell for cell in cells if cell.entity == export]
+        nodes = {cell.node for cell in own}
+        lines = [cell for cell in of_servers if cell.node in nodes and cell.entity == server_of(export)]
+        claimed |= {cell.key for cell in lines}
+        well = [cell for cell in scene.well_of[export] if cell.entity == export and cell.aspect == "handle"]
+        yield suppose(scene, Cause.NFS_STALE_HANDLE, export, [*own, *lines], well, DIRECT)
+        yield suppose(scene, Cause.NFS_EXPORT_DENIED, export, [*own, *lines], (), DIRECT + DENIED, scope="handle")
+    yield from _each(scene, [cell for cell in of_servers if cell.key not in claimed])
+
+
+_HANDLES: Final = frozenset({("nfs-export", "handle"), ("nfs-server", "handle")})
 
 
 def _unreachable(scene: Scene, names: list[Cell]) -> list[Cell]:
@@ -102,11 +129,12 @@ def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     groups: dict[tuple[str, Cause], list[Cell]] = defaultdict(list)
     for cell in cells:
         if (server := server_of(cell.entity)) and cause_of(cell) in _OF_SERVER:
-            groups[server, cause_of(cell)].append(cell)
+            groups[one_server(scene, server), cause_of(cell)].append(cell)
     for (server, cause), group in groups.items():
         for together in coherent(group):
             if len({cell.entity for cell in together}) > 1:
-                yield suppose(scene, cause, server, together, (), DIRECT)
+                names = {server_of(cell.entity) for cell in together}
+                yield suppose(scene, cause, server if len(names) > 1 else min(names), together, (), DIRECT)
 
 
 def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:

@@ -78,6 +78,11 @@ class Scene:
             if cell.via:
                 index[cell.via].append(cell)
 
+    def host(self, entity: str) -> str:
+        """Return the address of an NFS server, portal or other server: two names of one machine have one."""
+        named = address_in(entity)
+        return self.topology.names.get(named, named)
+
     def network(self, cell: Cell) -> str:
         """Return the network (CIDR) through which a cell's node reaches what the cell is about; empty when that is not known."""
         pair = (cell.node, cell.entity)

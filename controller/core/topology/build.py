@@ -22,7 +22,8 @@ class Built:
         self.graph = Graph()
         self.nodes = facts.nodes()
         self.storages = dict(facts.of(StorageDefined))
-        self.networks = {node: Networks(known) for node, known in facts.of(NodeNetworks).items()}
+        self.names = facts.addresses()
+        self.networks = {node: Networks(known, self.names) for node, known in facts.of(NodeNetworks).items()}
         access = Access(self.graph, self.networks)
         self.ceph = Ceph(self.graph, facts, self.nodes, self.networks)
         needs = StorageNeeds(self.graph, facts, access, self.ceph, Portals(facts, met))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface, ip_network
+from types import MappingProxyType
 from typing import Final
 
 from events.host import NodeNetworks
@@ -10,6 +12,7 @@ from events.host import NodeNetworks
 Address = IPv4Address | IPv6Address
 Net = IPv4Network | IPv6Network
 _LOOPBACK: Final = "lo"
+NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def address_of(host: str) -> Address | None:
@@ -37,9 +40,10 @@ def network_of(text: str) -> Net | None:
 
 
 class Networks:
-    """One node's connected networks and routes."""
+    """One node's connected networks and routes. ``names``: addresses of hosts that are given by name."""
 
-    def __init__(self, facts: NodeNetworks) -> None:
+    def __init__(self, facts: NodeNetworks, names: Mapping[str, str] = NO_NAMES) -> None:
+        self._names = names
         self._connected: list[tuple[Net, str]] = []
         self._speeds: dict[str, int | None] = {one.name: one.speed for one in facts.interfaces}
         self.addresses: set[Address] = set()
@@ -64,22 +68,25 @@ class Networks:
             self.addresses.add(found.ip)
 
     def toward(self, host: str) -> str:
-        """Return the connected network through which a host is reached, CIDR; empty when that cannot be told (a name, no route)."""
+        """Return the connected network through which a host is reached, CIDR; empty when that cannot be told."""
         if host not in self._known:
-            address = address_of(host)
+            address = self._address(host)
             found = None if address is None else self._find(address)
             self._known[host] = "" if found is None else str(found[0])
         return self._known[host]
 
     def speed_toward(self, host: str) -> int | None:
         """Return the speed in Mbit/s of the interface through which a host is reached, None when it is not known."""
-        address = address_of(host)
+        address = self._address(host)
         found = None if address is None else self._find(address)
         return None if found is None else self._speeds.get(found[1])
 
     def connected(self) -> list[str]:
         """Return the networks that the node has an address in, CIDR."""
         return sorted({str(net) for net, _ in self._connected})
+
+    def _address(self, host: str) -> Address | None:
+        return address_of(self._names.get(host, host))
 
     def _find(self, address: Address) -> tuple[Net, str] | None:
         direct = [one for one in self._connected if address.version == one[0].version and address in one[0]]

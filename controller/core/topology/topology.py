@@ -91,6 +91,11 @@ class Topology:
         """Return the networks of each node that told them."""
         return self._current.networks
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Return the address of each server that is given by name."""
+        return self._current.names
+
     def spread(self, failed: Iterable[str]) -> dict[str, State]:
         """Return everything that is not well when these have failed."""
         return self.graph.spread(failed)
