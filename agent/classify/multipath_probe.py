@@ -37,6 +37,8 @@ from events.multipath import (
 
 _GIVEN_UP: Final = 86_400_000_000
 """Microseconds after which a missing path is expected no more."""
+_SETTLED: Final = 120_000_000
+"""Microseconds for which a map must have more paths than ever before until so many are expected of it."""
 _MOST: Final = 1024
 """Most maps whose number of paths is remembered."""
 _TEXT: Final = 255
@@ -67,6 +69,8 @@ class MultipathClassifier:
             wwid: (int(most), int(since)) for wwid, (most, since) in (memory or {}).get("expected", {}).items()
         }
         """Most paths of each map, and UTC µs since when there are fewer; 0 while there are not."""
+        self._rising: dict[str, tuple[int, int]] = {}
+        """Maps that have more paths than expected: how many, and since when (UTC µs)."""
         self._disks: Mapping[str, Row] | None = None
         self._maps: dict[str, _Map] = {}
         self._daemon: Mapping[str, Any] = {"maps": [], "trouble": "", "times": 0}
@@ -177,12 +181,26 @@ class MultipathClassifier:
     def _expect(self, one: _Map, at: int) -> int:
         most, since = self._expected.get(one.wwid, (0, 0))
         legs = len(one.legs)
+        if legs > most > 0 and not self._is_settled(one, at):
+            return legs
         if legs >= most or (since and at - since >= _GIVEN_UP and legs):
             most, since = legs, 0
         elif not since:
             since = at
+        self._rising.pop(one.wwid, None)
         self._expected[one.wwid] = (most, since)
         return most
+
+    def _is_settled(self, one: _Map, at: int) -> bool:
+        """Tell whether a map has had more paths than expected for long enough: while LUNs are swapped it may hold another's."""
+        if self._changes.was_bad(f"identity {one.wwid}"):
+            self._rising.pop(one.wwid, None)
+            return False
+        count, since = self._rising.get(one.wwid, (0, 0))
+        if count != len(one.legs):
+            self._rising[one.wwid] = (len(one.legs), at)
+            return False
+        return at - since >= _SETTLED
 
     def _say_map(self, one: _Map, active: int, expected: int, faults: Mapping[str, str], record: RawRecord) -> Iterator[Event]:
         well = 0 < active >= expected
@@ -249,6 +267,7 @@ class MultipathClassifier:
     def _gone(self, record: RawRecord) -> Iterator[Event]:
         """Take back what was said of maps that are not there any more; a lost path leads nowhere."""
         assert self._disks is not None
+        self._rising = {wwid: known for wwid, known in self._rising.items() if wwid in self._maps}
         kept = [f"path {one.wwid} {disk} {row['dev']}" for one in self._maps.values() for disk, row in one.legs]
         kept += [f"{about} {wwid}" for about in ("map", "identity") for wwid in self._maps]
         kept += ["daemon", *(f"disk {disk}" for disk in self._disks), *(f"conflict {wwid}" for wwid in self._conflicts)]

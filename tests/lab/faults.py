@@ -144,6 +144,18 @@ def lun_unmapped(node: str, number: int) -> Fault:
     return Fault(((node, rescan),), ((NAS, end), (node, rescan)), ((NAS, begin),))
 
 
+def group_gone(site: Site, node: str) -> Fault:
+    """Take a volume group's disk out of one node, as after a reboot on which its LUN was not mapped; the array still has it."""
+    wwid = site.wwids[0]
+    begin = f"""systemctl stop load; sleep 1; vgchange -qq -an vg-san || true
+disks=$(ls /sys/block/$(basename $(readlink -f /dev/mapper/{wwid}))/slaves)
+multipath -f {wwid}; for one in $disks; do echo 1 > /sys/block/$one/device/delete; done"""
+    end = """iscsiadm -m session --rescan >/dev/null; udevadm settle
+for try in $(seq 40); do [ "$(ls /dev/mapper | grep -c ^36)" = 2 ] && break; sleep 0.5; done
+pvscan -qq --cache -aay; systemd-run --quiet --collect --unit=load /bin/sh /run/load.sh"""
+    return Fault(((node, begin),), ((node, end),))
+
+
 def wwid_cloned(site: Site) -> Fault:
     """Give LUN 0's identity to another disk of the array, as a cloned or restored volume has it."""
     serial = "$(sed 's/.*: //' /sys/kernel/config/target/core/fileio_*/lun0/wwn/vpd_unit_serial)"

@@ -130,7 +130,7 @@ def _luns(site: Site) -> Iterator[Scenario]:
     cloned = Sign((lun,), ("multipath.identity.conflict",), ("multipath.identity.unique",))
     yield Scenario("I5", "another disk with LUN 0's identity", faults.wwid_cloned(site), every, cloned, None, "lun-wwid-conflict", lun)
     missing = Sign(("vg/vg-san",), ("lvm.vg.missing",), ("lvm.vg.complete",))
-    yield Scenario("I6", "volume group missing on one node", faults.lun_unmapped(FIRST, 0), one, missing, None, "vg-missing", "vg/vg-san")
+    yield Scenario("I6", "volume group missing on one node", faults.group_gone(site, FIRST), one, missing, None, "vg-missing", "vg/vg-san")
 
 
 def choose(site: Site, rows: Callable[[Scenario], bool]) -> list[Scenario]:

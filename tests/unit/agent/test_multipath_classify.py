@@ -187,6 +187,22 @@ def test_a_path_that_stays_away_for_a_day_is_expected_no_more(picture: dict[str,
     assert [event.kind for event in over if event.subject.key == LUN][:2] == ["multipath.map.restored", "multipath.map.single"]
 
 
+def test_paths_that_are_there_for_a_moment_are_not_missed_later(picture: dict[str, Any]) -> None:
+    """While LUNs are swapped a map may hold another's disks: only what it had for two minutes is expected of it."""
+    more = copy.deepcopy(picture)
+    more["maps"]["dm-0"]["legs"] += ["sdc", "sdd"]
+    for name in ("sdc", "sdd"):
+        more["disks"][name]["names"] = more["disks"]["sda"]["names"]
+    short, long = Node(), Node()
+    for node, seconds in ((short, 60), (long, 130)):
+        node.say("paths", picture)
+        node.say("paths", more)
+        node.say("paths", more, after=seconds)
+
+    assert "multipath.map.degraded" not in kinds(short.say("paths", picture)).values()
+    assert kinds(long.say("paths", picture))[f"lun/{LUN}"] == "multipath.map.degraded"
+
+
 def test_a_map_that_never_had_two_paths_is_no_fault(picture: dict[str, Any]) -> None:
     """It works: said as such, and once that it is alone."""
     node = Node()

@@ -14,6 +14,9 @@ from controller.core.inference.verdict import Verdict, judge
 from controller.core.state import Cell
 from controller.core.timings import Timings
 from controller.core.topology.topology import Topology
+from events.base import Seen, Source
+from events.entity import Entity
+from events.nfs import NfsNameResolved
 from tests.sim.facts import networks
 
 NODES = [f"pve{number}" for number in range(1, 9)]
@@ -43,7 +46,9 @@ def well(nodes: Iterable[str], entity: str, **fields: object) -> list[Cell]:
     return [cell(node, entity, Answer.OK, **{"at": -1000, **fields}) for node in nodes]  # type: ignore[arg-type]
 
 
-def verdicts(*cells: list[Cell], now: int = LATER, alive: Iterable[str] = NODES, heard: dict[str, int] | None = None) -> list[Verdict]:
+def verdicts(
+    *cells: list[Cell], now: int = LATER, alive: Iterable[str] = NODES, heard: dict[str, int] | None = None, named_too: str = ""
+) -> list[Verdict]:
     """Judge all these cells ``now``."""
     everything = [one for group in cells for one in group]
     broken = [one for one in everything if one.answer is Answer.BAD]
@@ -51,6 +56,9 @@ def verdicts(*cells: list[Cell], now: int = LATER, alive: Iterable[str] = NODES,
     facts = Facts()
     for number, node in enumerate(NODES, 11):
         facts.take(networks(node, f"10.1.0.{number}/24", f"10.2.0.{number}/24"), 0)
+    if named_too:
+        server = Entity.parse(f"nfs-server/{named_too}")
+        facts.take(NfsNameResolved(subject=server, seen=Seen(source=Source.NFS), addresses=("10.1.0.1",)), 0)
     return judge(Scene(now, broken, others, frozenset(alive), heard or {}, Topology(facts)), Timings())
 
 
@@ -185,3 +193,45 @@ def test_signs_of_one_time_belong_together() -> None:
     lines = [Cell("pve4", A, "reach", "mounts", 0, Answer.BAD, 0, 0, broke=200 * SECOND)]
 
     assert [[one.node for one in group] for group in coherent([*minutes, *lines])] == [["pve1", "pve2", "pve4"], ["pve3"]]
+
+
+def test_a_server_by_name_and_by_address_is_one() -> None:
+    """Storages that name one machine in two ways lose it in one incident, which is called by its address."""
+    alias = "nfs-server/nas.example"
+    both = verdicts(bad(NODES, A), bad(NODES, alias), named_too="nas.example")
+    own = verdicts(bad(["pve1"], A), bad(["pve1"], alias), well(NODES[1:], A), well(NODES[1:], alias), named_too="nas.example")
+    alone = verdicts(bad(NODES, alias), named_too="nas.example")
+
+    assert named(both) == {("nfs-server-down", A)}
+    assert named(own) == {("node-storage-network", "node/pve1")}
+    assert named(alone) == {("nfs-server-down", alias)}
+
+
+def test_a_handle_that_is_stale_for_some_was_denied_to_them() -> None:
+    """An export that is another one now is so for everybody; where others still use it, the server turned these nodes away."""
+    export = "nfs-export/10.1.0.1:/export/vm"
+    line = bad(["pve1"], A, aspect="handle")
+    everybody = verdicts(bad(NODES, export, aspect="handle"), line)
+    some = verdicts(bad(["pve1"], export, aspect="handle"), line, well(NODES[1:], export, aspect="handle"))
+
+    assert named(everybody) == {("nfs-stale-handle", export)}
+    assert named(some) == {("nfs-export-denied", export)}
+
+
+def test_a_server_that_answers_and_whose_disks_hang_is_down() -> None:
+    """Mounts of all nodes that hang are the server's fault also when it still answers the call that does nothing."""
+    export = "nfs-export/10.1.0.1:/export/vm"
+    found = verdicts(bad(NODES, A, via=export, notices=13), [cell(node, A, Answer.OK, at=99) for node in NODES])
+
+    assert named(found) == {("nfs-server-down", A)}
+
+
+def test_a_target_is_down_when_no_portal_of_it_is_reached_though_its_sessions_have_not_noticed() -> None:
+    """Probes see a silent target before its sessions time out: it is named at once, not as each of its portals."""
+    portals = [f"iscsi-portal/10.{number}.0.1:3260" for number in (1, 2)]
+    lost = [one for portal in portals for one in bad(NODES, portal, at=100)]
+    sessions = [one for portal in portals for one in well(NODES, portal, aspect="session", via=TARGET, notices=7)]
+
+    assert named(verdicts(lost, sessions, now=LATER + 3 * SECOND)) == {("iscsi-target-down", TARGET)}
+    only = [one for one in lost if one.entity == portals[0]]
+    assert named(verdicts(only, sessions, now=LATER + 20 * SECOND)) == {("iscsi-portal-down", portals[0])}
