@@ -24,6 +24,8 @@ def match(desk: Desk, verdicts: list[Verdict]) -> None:
         else:
             taken.add(incident.id)
             _revise(desk, incident, verdict)
+            if verdict.due is not None:
+                desk.again(max(verdict.due, desk.now + SECOND))
     _merge(desk, taken)
 
 

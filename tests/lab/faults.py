@@ -162,7 +162,7 @@ def wwid_cloned(site: Site) -> Fault:
     begin = (
         "truncate -s 128M /var/tmp/clone.img;"
         + targetcli(["/backstores/fileio create clone /var/tmp/clone.img 128M"])
-        + f"; echo {serial} > $(echo /sys/kernel/config/target/core/fileio_*/clone)/wwn/vpd_unit_serial;"
+        + f"echo {serial} > $(echo /sys/kernel/config/target/core/fileio_*/clone)/wwn/vpd_unit_serial\n"
         + targetcli([f"{_TPG}/luns create /backstores/fileio/clone lun=7"])
     )
     end = targetcli([f"{_TPG}/luns delete lun7", "/backstores/fileio delete clone"])

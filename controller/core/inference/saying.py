@@ -105,7 +105,8 @@ def _handles(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
         claimed |= {cell.key for cell in lines}
         well = [cell for cell in scene.well_of[export] if cell.entity == export and cell.aspect == "handle"]
         yield suppose(scene, Cause.NFS_STALE_HANDLE, export, [*own, *lines], well, DIRECT)
-        yield suppose(scene, Cause.NFS_EXPORT_DENIED, export, [*own, *lines], (), DIRECT + DENIED, scope="handle")
+        of_node = min(nodes) if len(nodes) == 1 else ""
+        yield suppose(scene, Cause.NFS_EXPORT_DENIED, export, [*own, *lines], (), DIRECT + DENIED, scope="handle", of_node=of_node)
     yield from _each(scene, [cell for cell in of_servers if cell.key not in claimed])
 
 

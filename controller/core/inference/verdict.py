@@ -52,6 +52,8 @@ class Verdict:
     alternatives: tuple[Rejected, ...]
     onset: int
     stable_at: int
+    due: int | None = None
+    """When what has not been reported yet speaks against it, or for a rival, UTC microseconds: it is worth another look then."""
 
     @property
     def cells(self) -> frozenset[str]:
@@ -133,6 +135,7 @@ def _verdict(
         tuple(shown),
         onset_of(roots),
         stable_at(scene.now, one, roots, close, candidates, timings),
+        min((due for other in (one, *close) for due in other.pending.values() if due > scene.now), default=None),
     )
 
 
