@@ -25,6 +25,7 @@ from agent.keys import own_keys, public_key
 from agent.logs import configure
 from agent.pipeline import Line, Pipeline
 from agent.probes import probes
+from agent.pulse import Pulse
 from agent.record import Batch, RawRecord
 from agent.sources.deadline import OneAtATime
 from agent.sources.handover import batches
@@ -99,6 +100,7 @@ class Agent:
         self._boot_id = _boot_id()
         self._node = config.node.name
         self._stop = asyncio.Event()
+        self._pulse = Pulse()
         self._pipelines: list[Pipeline] = []
         self._uplinks: dict[str, Uplink] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -127,6 +129,7 @@ class Agent:
             self._connect(tasks, identity)
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._reload(tasks, identity), name="reload"))
             running.append(tasks.create_task(self._watchdog(), name="watchdog"))
+            running.append(tasks.create_task(self._pulse.run(), name="pulse"))
             notify("READY=1")
             log.info("agent runs", node=self._node, stream=self._spool.stream, version=VERSION)
             await self._stop.wait()
@@ -237,7 +240,8 @@ class Agent:
                 raise AgentError("the spool's thread has ended")
             up = sum(one.connected for one in self._uplinks.values())
             troubles = [f"{name}: {text}" for name, text in self._troubles().items() if text]
-            status = f"{up} of {len(self._uplinks)} controllers, sequence {self._spool.last}"
+            late = f"loop at most {self._pulse.p99 * 1000:.0f} ms late"
+            status = f"{up} of {len(self._uplinks)} controllers, sequence {self._spool.last}, {late}"
             notify(f"WATCHDOG=1\nSTATUS={'; '.join([status, *troubles])}")
             await asyncio.sleep(min(limit / _SIDES, 10.0) if limit else 10.0)
 

@@ -144,9 +144,10 @@ class Faultline:
             )
         for node, guest in self._nodes.items():
             self._install(node, guest)
-        for node, guest in self._nodes.items():
+        for guest in self._nodes.values():
             guest.check(f"systemctl start --no-block {_UNIT}")
-            self.wait(partial(_is_last_of_picture, node), 0, 120, f"full picture of {node}")
+        for node in self._nodes:
+            self.wait(partial(_is_last_of_picture, node), 0, 180, f"full picture of {node}")
 
     def _install(self, node: str, guest: Guest) -> None:
         with tarfile.open(guest.share / "code.tar", "w") as archive:
@@ -233,6 +234,11 @@ def _is_last_of_picture(node: str, one: Arrived) -> bool:
 
 def _sources() -> list[str]:
     found = subprocess.run(
-        ["git", "ls-files", *_CODE], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"LC_ALL": "C"}
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *_CODE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"LC_ALL": "C"},
     )
     return [line for line in found.stdout.splitlines() if (ROOT / line).exists()]
