@@ -29,7 +29,7 @@ def measure(place: Path, entries: int, seconds: float) -> list[Figure]:
         journal, pmxcfs = place / "node.journal", place / "pve"
         make_journal(journal, entries)
         (pmxcfs / "nodes" / "pve1").mkdir(parents=True)
-        (pmxcfs / "storage.cfg").write_text("nfs: iso\n\tserver 10.1.3.1\n\texport /export/iso\n\tpath /mnt/pve/iso\n\tcontent iso\n")
+        (pmxcfs / "storage.cfg").write_text("dir: local\n\tpath /var/lib/vz\n\tcontent iso\n")
         controller = running.controller()
         agent = running.agent("pve1", f'[journal]\nfiles = ["{journal}"]\nstart = "beginning"\n[pmxcfs]\nroot = "{pmxcfs}"\n')
         _until_still(agent.pid)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import classifying, config_change, core_cost, flow, footprint, latency, topology
+from bench import classifying, config_change, core_cost, flow, footprint, latency, storm, topology
 from bench.figures import Figure, print_json, print_table
 from bench.running import BenchError
 
@@ -25,6 +25,7 @@ _FULL: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     flow.GROUP: lambda place: flow.measure(place, 50_000, 7),
     classifying.GROUP: lambda place: classifying.measure(place, 200_000, 5),
     footprint.GROUP: lambda place: footprint.measure(place, 60_000, 20),
+    storm.GROUP: lambda place: storm.measure(place, 50_000, 60),
     latency.GROUP: lambda place: latency.measure(place, 4, 25),
     config_change.GROUP: lambda place: config_change.measure(place, 60),
     topology.GROUP: lambda place: topology.measure(place, topology.SIZES, 5),
@@ -34,12 +35,13 @@ _QUICK: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     flow.GROUP: lambda place: flow.measure(place, 20_000, 2),
     classifying.GROUP: lambda place: classifying.measure(place, 30_000, 2),
     footprint.GROUP: lambda place: footprint.measure(place, 5_000, 5),
+    storm.GROUP: lambda place: storm.measure(place, 4_000, 5),
     latency.GROUP: lambda place: latency.measure(place, 2, 2),
     config_change.GROUP: lambda place: config_change.measure(place, 4),
     topology.GROUP: lambda place: topology.measure(place, (4, 8), 1),
     core_cost.GROUP: lambda place: core_cost.measure(place, (4, 8), 1),
 }
-_HEADINGS: Final = {one.GROUP: one.HEADING for one in (flow, classifying, footprint, latency, config_change, topology, core_cost)}
+_HEADINGS: Final = {one.GROUP: one.HEADING for one in (flow, classifying, footprint, storm, latency, config_change, topology, core_cost)}
 
 
 def main() -> int:
