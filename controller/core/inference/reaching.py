@@ -14,7 +14,7 @@ from typing import Final
 from controller.core.causes import Cause
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NAMED, NODE_NETWORK, SUBNET, WAY
-from controller.core.inference.scene import Scene, coherent, is_network, later, onset_of
+from controller.core.inference.scene import Scene, coherent, is_network, is_of_mount, later, onset_of
 from controller.core.state import Cell
 
 _TARGET: Final = "iscsi-target/"
@@ -54,7 +54,9 @@ def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
         if not entity.startswith((_SERVER, _PORTAL)):
             cause = Cause.UNEXPLAINED
         for group in coherent(cells):
-            well = [cell for name in names for cell in scene.well_of[name] if is_network(cell) and cell.entity == name]
+            # Where only mounts hang, that others get an answer from the server itself says nothing: their mounts must speak.
+            index = scene.well_mounts if all(is_of_mount(cell) for cell in group) else scene.well_of
+            well = [cell for name in names for cell in index[name] if is_network(cell) and cell.entity == name]
             nodes = {cell.node for cell in group}
             others = [*_of_others(well, nodes), *later(group, cells)]
             yield suppose(scene, cause, entity, group, others, COMPONENT, quiet=_quiet(scene, entity, nodes, well))

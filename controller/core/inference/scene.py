@@ -35,6 +35,11 @@ def is_network(cell: Cell) -> bool:
     return cell.aspect in REACHES and cell.entity.partition("/")[0] in NETWORK
 
 
+def is_of_mount(cell: Cell) -> bool:
+    """Tell whether a cell says how a mount reaches its server: a server may answer, and hang as soon as it needs its disks."""
+    return cell.via.startswith("nfs-export/")
+
+
 def address_in(entity: str) -> str:
     """Return the host of an NFS server, portal or other server."""
     kind, _, key = entity.partition("/")
@@ -67,10 +72,17 @@ class Scene:
     """Well cells by all that they are about: entity, way, ``node/…``."""
     undecided: bool = False
     """Whether somebody may yet report a fault, or be heard: then time alone changes what is likely."""
+    well_mounts: dict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
+    """Well cells of mounts by their server: who asks the server itself knows sooner, and is heard instead where both speak of it."""
     _toward: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index the well cells."""
+        asked = {(cell.node, cell.entity) for cell in self.well if cell.aspect == "reach" and not cell.via}
+        for cell in self.well:
+            if is_of_mount(cell):
+                self.well_mounts[cell.entity].append(cell)
+        self.well = [cell for cell in self.well if not is_of_mount(cell) or (cell.node, cell.entity) not in asked]
         index = self.well_of
         for cell in self.well:
             index[cell.entity].append(cell)
