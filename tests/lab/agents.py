@@ -27,7 +27,7 @@ import zmq.auth
 from controller.core.report import IncidentReport
 from events.base import Event
 from events.codec import decode
-from events.envelope import UnknownEvent
+from events.envelope import Envelope, UnknownEvent
 from tests.lab.guest import SHARE, Guest
 from tests.lab.image import LabError
 from tests.lab.net import HOST
@@ -192,6 +192,12 @@ rm -f *.key_secret; systemctl daemon-reload""",
             elif kind == "incident":
                 told.append(Told(at / 1e6, IncidentReport.model_validate_json(data)))
         return arrived, told, rows[-1][0] if rows else cursor
+
+    def envelopes(self) -> list[tuple[int, Envelope]]:
+        """Return all events with the time at which they were stored, UTC µs."""
+        with closing(self._open()) as connection:
+            rows = connection.execute("SELECT stored_at, data FROM log WHERE type = 'event' ORDER BY cursor").fetchall()
+        return [(at, decode(bytes(data))) for at, data in rows]
 
     def follow(self, cursor: int, seconds: float, pause: float = 0.1) -> Iterator[list[Arrived]]:
         """Yield what arrives, until the time is over."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tests.lab.site import NAME_SERVER, NAS, PORTALS, SECRET, SERVER, TARGET, Site, exports_script, initiator, targetcli
+from tests.lab.site import MOUNTS, NAME_SERVER, NAS, PORTALS, SECRET, SERVER, TARGET, Site, exports_script, initiator, targetcli
 
 _TPG: Final = f"/iscsi/{TARGET}/tpg1"
 _FLUSH: Final = "nft flush chain inet lab in; nft flush chain inet lab out"
@@ -62,11 +62,13 @@ def export_denied(site: Site, node: str, share: str) -> Fault:
     return _on_nas(exports_script(names, node, share), exports_script(names))
 
 
-def export_replaced(share: str) -> Fault:
+def export_replaced(site: Site, share: str) -> Fault:
     """Replace an export's directory, as when a NAS mounts another file system there; later it is back."""
     begin = f"mv /export/{share} /export/{share}.was; mkdir /export/{share}; exportfs -f"
     end = f"rm -rf /export/{share}; mv /export/{share}.was /export/{share}; exportfs -f"
-    return _on_nas(begin, end)
+    # A root that was stale once stays so for the client's kernel, whatever the server has now: only a new mount ends it.
+    again = f"umount -l /mnt/pve/nas-{share}\n{MOUNTS}"
+    return Fault(((NAS, begin),), ((NAS, end), *((node, again) for node in site.nodes)))
 
 
 def slow(milliseconds: int) -> Fault:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import lzma
 import os
 import shutil
 import sys
@@ -23,9 +24,9 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from events.envelope import UnknownEvent
+from events.envelope import Envelope, UnknownEvent
 from tests.lab import image
-from tests.lab.agents import Arrived, Faultline, Told
+from tests.lab.agents import Faultline, Told
 from tests.lab.faults import do
 from tests.lab.image import LabError
 from tests.lab.scenarios import Scenario, scenarios
@@ -73,7 +74,6 @@ class Laboratory:
     def __init__(self, site: Site, faultline: Faultline, console: Console) -> None:
         self._site, self._faultline, self._console = site, faultline, console
         self.outcomes: list[Outcome] = []
-        self.events: list[Arrived] = []
 
     def run(self, wanted: Iterable[Scenario]) -> list[Outcome]:
         """Run scenarios one after the other, each on a site where all is well.
@@ -108,7 +108,6 @@ class Laboratory:
         settled: float | None = None
         while time.time() < (settled + more if settled else end):
             arrived, told, cursor = self._faultline.since(cursor)
-            self.events += arrived
             for event in arrived:
                 if event.kind in kinds and event.subject in one.sign.subject and event.node in one.nodes and event.at >= since - 0.5:
                     times.setdefault(event.node, max(0.0, event.at - since))
@@ -156,18 +155,24 @@ def table(outcomes: list[Outcome]) -> Table:
     return shown
 
 
-def record(to: Path, site: Site, laboratory: Laboratory) -> None:
-    """Write journals, events and truth in the form of ``tests/samples``."""
+def record(to: Path, site: Site, laboratory: Laboratory, events: Iterable[tuple[int, Envelope]]) -> None:
+    """Write journals, truth, and all events with the time at which the controller had them, in the form of ``tests/samples``."""
     to.mkdir(parents=True)
     for name, guest in site.nodes.items():
         guest.check("journalctl -o export --boot > /tmp/journal.export", 300)
         guest.pull("/tmp/journal.export", to / f"{name}.export")
     lines = [json.dumps(_truth(one)) for one in laboratory.outcomes]
     (to / "truth.jsonl").write_text("\n".join(lines) + "\n")
-    with (to / "events.jsonl").open("w") as out:
-        for event in laboratory.events:
-            body = event.event.body if isinstance(event.event, UnknownEvent) else event.event.model_dump(mode="json")
-            out.write(json.dumps({"at": _rfc3339(event.at), "node": event.node, **body}) + "\n")
+    with lzma.open(to / "events.jsonl.xz", "wt", encoding="utf-8") as out:
+        for stored_at, envelope in events:
+            out.write(json.dumps(_line_of(stored_at, envelope)) + "\n")
+
+
+def _line_of(stored_at: int, envelope: Envelope) -> dict[str, object]:
+    event = envelope.event
+    body = event.body if isinstance(event, UnknownEvent) else event.model_dump(mode="json", exclude_defaults=True)
+    place = {name: getattr(envelope, name) for name in ("cluster", "node", "boot_id", "stream", "seq", "observed_at", "monotonic")}
+    return {"stored_at": stored_at, **place, "kind": event.kind, "body": {name: value for name, value in body.items() if name != "kind"}}
 
 
 def _truth(one: Outcome) -> dict[str, object]:
@@ -204,7 +209,7 @@ def main() -> int:
                 wanted = [one for one in scenarios(site) if (one.short or not chosen.short) and (one.row in chosen.only or not chosen.only)]
                 outcomes = laboratory.run(wanted)
                 if chosen.record:
-                    record(chosen.record, site, laboratory)
+                    record(chosen.record, site, laboratory, faultline.envelopes())
         console.print(table(outcomes))
         console.print(f"{len(outcomes)} faults in {time.monotonic() - began:.0f} s, {os.cpu_count()} processors, emulated")
         return 1 if any(one.problems() for one in outcomes) else 0

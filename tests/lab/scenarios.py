@@ -88,7 +88,7 @@ def _nfs(site: Site) -> Iterator[Scenario]:
     )
     stale = _export("iso", "nfs.handle.stale", "nfs.handle.valid")
     yield Scenario(
-        "N5", "export's directory replaced", faults.export_replaced("iso"), every, stale, 15, "nfs-stale-handle",
+        "N5", "export's directory replaced", faults.export_replaced(site, "iso"), every, stale, 15, "nfs-stale-handle",
         f"nfs-export/{NAME}:/export/iso",
     )  # fmt: skip
     slow = _export("vm", "nfs.latency.high", "nfs.latency.normal")

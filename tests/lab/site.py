@@ -264,7 +264,7 @@ wait
 """
 # Prints what is wrong, and nothing when all is well. A look at a mount may hang: each has its end.
 _HEALTHY: Final = """\
-for one in vm iso; do timeout 5 stat -f /mnt/pve/nas-$one >/dev/null 2>&1 || echo "nas-$one is not there"; done
+for one in vm iso; do timeout 5 stat --cached=never /mnt/pve/nas-$one >/dev/null 2>&1 || echo "nas-$one is not there"; done
 [ "$(cat /sys/class/iscsi_session/session*/state | grep -c LOGGED_IN)" = 2 ] || echo "sessions: $(cat /sys/class/iscsi_session/*/state)"
 multipathd show paths raw format '%w %t %T' | awk '$2=="active" && $3=="ready"{{n++}} END{{ if (n!=4) print n+0 " of 4 paths" }}'
 for one in {lun0} {lun1}; do

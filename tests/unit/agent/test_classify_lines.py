@@ -68,6 +68,26 @@ def test_storm_of_rejections_is_few_events() -> None:
     assert sum(event.model_dump()["repeats"] + 1 for event in events) >= 300 - 29
 
 
+def test_fifty_thousand_rejections_in_a_minute_are_one_event_and_a_count() -> None:
+    """Two portals that refuse the same secret, by name and by session, are one rejected login; the next event says how many there were."""
+    made = classifier()
+    start = 1_795_402_190_000_000
+    for session, address in ((1, "10.1.1.1"), (2, "10.1.2.1")):
+        peer = f"Connection{session}:0 to [target: {IQN}, portal: {address},3260] through [iface: default] is operational now"
+        made.classify(record("iscsid", peer, start - 1_000_000))
+    lines = (
+        f"Login failed to authenticate with target {IQN}",
+        "session 1 login rejected: Initiator failed authentication with target",
+        "session 2 login rejected: Initiator failed authentication with target",
+    )
+    count = 50_000
+    storm = [event for number in range(count) for event in made.classify(record("iscsid", lines[number % 3], start + number * 1200))]
+    (after,) = made.classify(record("iscsid", lines[0], start + 61_000_000))
+
+    assert [(event.kind, str(event.subject)) for event in storm] == [("iscsi.login.rejected", f"iscsi-target/{IQN}")]
+    assert after.model_dump()["repeats"] == count - 1
+
+
 def test_a_refused_login_is_told_of_the_target_and_no_session_breaks() -> None:
     """A login of a session that is not there yet is no broken session, and what refused it is named as soon as a line names it."""
     made = classifier()

@@ -1,0 +1,53 @@
+"""What events say of which cells."""
+
+from __future__ import annotations
+
+from controller.core.evidence import MOUNT_NOTICES, UNJOINED_LASTS, Answer, Reading, readings
+from events.base import Event, Seen, Source
+from events.entity import entity
+from events.envelope import Envelope
+from events.iscsi import IscsiConnectionFailed
+from events.nfs import NfsHandleValid, NfsMountResponsive, NfsMountUnresponsive, NfsServerUnreachable, NfsSilence
+
+EXPORT = entity("nfs-export/nas.example:/export/vm")
+SERVER = "nfs-server/nas.example"
+PROBE = Seen(source=Source.NFS)
+JOURNAL = Seen(source=Source.JOURNALD)
+
+
+def read(event: Event) -> tuple[Reading, ...]:
+    """Return what an event of pve1 says."""
+    return readings(Envelope("lab", "pve1", "boot", "stream", 1, 0, 0, event), event)
+
+
+def test_a_mount_that_hangs_is_a_way_to_its_server_of_its_own() -> None:
+    """One export may hang beside another of the same server: each has its word on reaching the server, and time to notice."""
+    (hangs,) = read(NfsMountUnresponsive(subject=EXPORT, seen=PROBE))
+    (answers,) = read(NfsMountResponsive(subject=EXPORT, seen=PROBE))
+
+    assert hangs[:4] == (SERVER, "reach", Answer.BAD, str(EXPORT))
+    assert answers[:4] == (SERVER, "reach", Answer.OK, str(EXPORT))
+    assert (hangs.silent, hangs.notices, answers.notices) == (True, MOUNT_NOTICES, MOUNT_NOTICES)
+
+
+def test_a_server_that_is_asked_is_noticed_before_its_mounts() -> None:
+    """The server itself is asked each 2 s: its silence counts sooner than that of what is looked at each 10 s."""
+    (asked,) = read(NfsServerUnreachable(subject=entity(SERVER), seen=PROBE, how=NfsSilence.NO_REPLY))
+
+    assert asked.notices is not None
+    assert asked.notices < MOUNT_NOTICES
+
+
+def test_a_valid_handle_ends_what_the_kernel_said_of_its_server() -> None:
+    """`fileid changed` names only the server and nothing ever ends it: an export whose handle is valid does."""
+    found = {(one.entity, one.aspect): one.answer for one in read(NfsHandleValid(subject=EXPORT, seen=PROBE))}
+
+    assert found == {(str(EXPORT), "handle"): Answer.OK, (SERVER, "handle"): Answer.OK}
+
+
+def test_a_session_that_nobody_can_name_is_forgotten_soon() -> None:
+    """A session known by its number only never says that it is well again: its number is another one then."""
+    unknown = read(IscsiConnectionFailed(subject=entity("iscsi-session/pve1/7"), seen=JOURNAL, session=7))
+    known = read(IscsiConnectionFailed(subject=entity("iscsi-portal/10.1.1.1:3260"), seen=JOURNAL, session=7))
+
+    assert [one.lasts for one in (*unknown, *known)] == [UNJOINED_LASTS, 0]
