@@ -6,8 +6,10 @@ a node can first know (a rescan), to the controller's own store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from tests.lab import faults
@@ -69,8 +71,14 @@ def _portals(*portals: str) -> Sign:
 
 
 def scenarios(site: Site) -> list[Scenario]:
-    """Return all scenarios that the site has nodes for."""
-    return list(_nfs(site)) + list(_iscsi(site)) + list(_luns(site))
+    """Return all scenarios. Those that give one and the same incident lie far apart: what breaks again soon is told as a relapse."""
+    found = [*_nfs(site), *_iscsi(site), *_luns(site)]
+    before: Counter[tuple[str, str]] = Counter()
+    rounds: list[tuple[int, Scenario]] = []
+    for one in found:
+        rounds.append((before[one.cause, one.entity], one))
+        before[one.cause, one.entity] += 1
+    return [one for _, one in sorted(rounds, key=itemgetter(0))]
 
 
 def _nfs(site: Site) -> Iterator[Scenario]:
@@ -131,8 +139,3 @@ def _luns(site: Site) -> Iterator[Scenario]:
     yield Scenario("I5", "another disk with LUN 0's identity", faults.wwid_cloned(site), every, cloned, None, "lun-wwid-conflict", lun)
     missing = Sign(("vg/vg-san",), ("lvm.vg.missing",), ("lvm.vg.complete",))
     yield Scenario("I6", "volume group missing on one node", faults.group_gone(site, FIRST), one, missing, None, "vg-missing", "vg/vg-san")
-
-
-def choose(site: Site, rows: Callable[[Scenario], bool]) -> list[Scenario]:
-    """Return the scenarios that are wanted."""
-    return [one for one in scenarios(site) if rows(one)]
