@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 from agent import VERSION
-from agent.app import run
-from agent.config import ConfigError, load_config
+from agent.config import Config, ConfigError, load_config
 from agent.errors import AgentError
 from agent.keys import own_keys
 
@@ -33,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_config(chosen.config)
         if chosen.command == "run":
-            return run(config, chosen.config)
+            return _run(config, chosen.config)
         if chosen.command == "keys":
             own_keys(config.uplink.key_dir, config.node.name)
             print(config.uplink.key_dir / f"{config.node.name}.key")
@@ -46,6 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"faultline-agent: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(config: Config, path: Path) -> int:
+    # structlog imports rich where that is installed, for tracebacks in colours which a service never prints: 5 MB on every node.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    from agent.app import run  # after that, and not for those who only check a file
+
+    return run(config, path)
 
 
 if __name__ == "__main__":

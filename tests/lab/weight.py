@@ -14,6 +14,7 @@ pid=$(systemctl show -P MainPID {UNIT})
 echo seconds $(cut -d' ' -f1 /proc/uptime)
 echo ticks $(awk '{{print $14+$15+$16+$17}}' /proc/$pid/stat)
 echo rss $(awk '/^VmRSS/{{print $2}}' /proc/$pid/status)
+echo journal $(awk '/-.*journal$/{{of=1; next}} /^[0-9a-f]+-/{{of=0}} of && /^Rss:/{{n+=$2}} END{{print n+0}}' /proc/$pid/smaps)
 echo threads $(awk '/^Threads/{{print $2}}' /proc/$pid/status)
 echo descriptors $(ls /proc/$pid/fd | wc -l)
 echo processes $(wc -l < /sys/fs/cgroup/system.slice/{UNIT}/cgroup.procs)
@@ -24,7 +25,10 @@ _HERTZ = 100
 
 
 class Weight(NamedTuple):
-    """The agent at one moment. ``cpu`` and ``at`` in seconds, ``memory`` in MB (10^6), ``late`` in ms (p99 of a minute)."""
+    """The agent at one moment. ``cpu`` and ``at`` in seconds, ``late`` in ms (p99 of a minute).
+
+    ``memory`` is in MB (10^6) what is resident, without the mapped journal, which the kernel takes back at will.
+    """
 
     at: float
     cpu: float
@@ -50,7 +54,7 @@ def weigh(node: Guest) -> Weight:
         return Weight(
             at=float(found["seconds"]),
             cpu=int(found["ticks"]) / _HERTZ,
-            memory=int(found["rss"]) * 1024 / 1e6,
+            memory=(int(found["rss"]) - int(found["journal"])) * 1024 / 1e6,
             threads=int(found["threads"]),
             descriptors=int(found["descriptors"]),
             processes=int(found["processes"]),
