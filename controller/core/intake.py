@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from controller.core.evidence import SECOND, Answer, Reading
 from controller.core.state import Cell, CoreState, cell_key
 from events.envelope import Envelope
+
+CALM: Final = 10 * SECOND
+"""What goes bad again within this was never well: multipath's checker restores a path to a LUN that is gone every 5 s, and loses it."""
+_FLAPS: Final = 60 * SECOND
+"""What went bad again within this still flaps."""
 
 
 def look(state: CoreState, at: int) -> None:
@@ -15,7 +22,7 @@ def look(state: CoreState, at: int) -> None:
 
 def forget(state: CoreState, cell: Cell, now: int) -> None:
     """Let a cell know nothing any more."""
-    cell.answer, cell.since, cell.expires = Answer.UNKNOWN, now, 0
+    cell.answer, cell.since, cell.expires, cell.calm = Answer.UNKNOWN, now, 0, 0
     state.version += 1
     state.touch("cells", cell.key)
     look(state, now)
@@ -39,17 +46,54 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
     cell.seen = at
     if reading.notices is not None:
         cell.notices = reading.notices
+    if _flaps(state, cell, reading, at):
+        return False
     if cell.answer is reading.answer:
         if cell.expires:
             # What holds until told otherwise outranks what must be renewed.
             cell.expires = lasting
             state.touch("cells", key)
         return False
+    again = reading.answer is Answer.BAD and cell.answer is Answer.OK and bool(cell.broke) and at - cell.since < CALM
     cell.answer, cell.since, cell.expires = reading.answer, at, lasting
     state.version += 1
     cell.was_ok = cell.was_ok or reading.answer is Answer.OK
     cell.excerpt, cell.origin = excerpt, str(origin.identity) if origin else ""
     if reading.answer is Answer.BAD:
-        cell.broke, cell.silent = at, reading.silent
+        cell.broke, cell.silent = cell.broke if again else at, reading.silent
+        cell.relapsed = at if again else cell.relapsed
     state.touch("cells", key)
     return True
+
+
+def _flaps(state: CoreState, cell: Cell, reading: Reading, at: int) -> bool:
+    """Take a reading of a cell that flaps; return whether that was all there is to it."""
+    if cell.answer is not Answer.BAD or not cell.relapsed:
+        return False
+    if reading.answer is Answer.BAD:
+        if not cell.calm:
+            return False
+        cell.calm, cell.relapsed = 0, at
+    elif at - cell.relapsed < _FLAPS:
+        cell.calm = cell.calm or at + CALM
+        look(state, cell.calm)
+    else:
+        return False
+    state.touch("cells", cell.key)
+    return True
+
+
+def settle_down(state: CoreState, now: int) -> int | None:
+    """Let cells that flapped and have been calm since count as well; return when the next of them will, None when there is none."""
+    due: int | None = None
+    for cell in state.cells.values():
+        if not cell.calm:
+            continue
+        if cell.calm > now:
+            due = cell.calm if due is None else min(due, cell.calm)
+            continue
+        cell.answer, cell.since, cell.expires, cell.calm = Answer.OK, cell.calm - CALM, 0, 0
+        cell.was_ok = True
+        state.version += 1
+        state.touch("cells", cell.key)
+    return due

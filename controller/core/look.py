@@ -9,7 +9,7 @@ from controller.core.incident import IncidentState, Trigger
 from controller.core.inference.consequences import follows
 from controller.core.inference.scene import Scene
 from controller.core.inference.verdict import Verdict, judge
-from controller.core.intake import answer
+from controller.core.intake import answer, settle_down
 from controller.core.matching import match
 from controller.core.report import Change
 from controller.core.state import CONTROLLER, Cell, CoreState, Incident
@@ -20,6 +20,8 @@ def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
     """Look at everything and return what must be done, the time of the next look included."""
     desk = Desk(state, now, timings)
     _expire(desk)
+    if (due := settle_down(state, now)) is not None:
+        desk.again(due)
     _silences(desk)
     for incident in state.live_incidents():
         _progress(desk, incident)
@@ -46,7 +48,7 @@ def _expire(desk: Desk) -> None:
     for cell in desk.state.cells.values():
         if cell.expires and cell.answer is Answer.BAD:
             if cell.expires <= desk.now:
-                cell.answer, cell.since, cell.expires = Answer.UNKNOWN, desk.now, 0
+                cell.answer, cell.since, cell.expires, cell.calm = Answer.UNKNOWN, desk.now, 0, 0
                 desk.state.version += 1
                 desk.state.touch("cells", cell.key)
             else:

@@ -43,6 +43,10 @@ class Cell:
     """When it was last confirmed."""
     broke: int = 0
     """When it last went bad; kept while it is well again, for faults that recover node by node."""
+    relapsed: int = 0
+    """When it last went bad right after it had been well; 0 when it never did. What flaps counts as bad until it has been calm."""
+    calm: int = 0
+    """When what flaps and is well now counts as well; 0 when it is bad, or does not flap."""
     expires: int = 0
     """When an unrenewed bad answer turns unknown; 0 is never."""
     notices: int | None = None

@@ -38,7 +38,7 @@ _NAMED_WITHIN: Final = 30.0
 """Seconds that the incident has after the last node saw the fault."""
 _RESOLVED_WITHIN: Final = 60.0
 """Seconds that the incident has after the last node saw the repair."""
-_ATTEMPTS_LEFT: Final = 1.0
+_PAUSE: Final = 1.0
 """Seconds between two scenarios."""
 
 
@@ -82,7 +82,7 @@ class Laboratory:
         """
         for one in wanted:
             self._site.healthy()
-            time.sleep(_ATTEMPTS_LEFT)
+            time.sleep(_PAUSE)
             outcome = self._run(one)
             self.outcomes.append(outcome)
             self._console.print(f"{one.row} {one.title}: {_line(outcome)}", highlight=False)
@@ -109,8 +109,8 @@ class Laboratory:
         while time.time() < (settled + more if settled else end):
             arrived, told, cursor = self._faultline.since(cursor)
             for event in arrived:
-                if event.kind in kinds and event.subject in one.sign.subject and event.node in one.nodes and event.at >= since - 0.5:
-                    times.setdefault(event.node, max(0.0, event.at - since))
+                if event.kind in kinds and event.subject in one.sign.subject and event.node in one.nodes and event.at >= since:
+                    times.setdefault(event.node, event.at - since)
             self._note(outcome, told)
             if settled is None and set(times) >= set(one.nodes):
                 settled = time.time()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from controller.core.evidence import MOUNT_NOTICES, UNJOINED_LASTS, Answer, Reading, readings
+from controller.core.report import IncidentReport
 from events.base import Event, Seen, Source
 from events.entity import entity
 from events.envelope import Envelope
 from events.iscsi import IscsiConnectionFailed
+from events.multipath import MultipathMapLost, MultipathMapRestored
 from events.nfs import NfsHandleValid, NfsMountResponsive, NfsMountUnresponsive, NfsServerUnreachable, NfsSilence
+from faultline.timeline import Timeline
 
 EXPORT = entity("nfs-export/nas.example:/export/vm")
 SERVER = "nfs-server/nas.example"
@@ -51,3 +56,20 @@ def test_a_session_that_nobody_can_name_is_forgotten_soon() -> None:
     known = read(IscsiConnectionFailed(subject=entity("iscsi-portal/10.1.1.1:3260"), seen=JOURNAL, session=7))
 
     assert [one.lasts for one in (*unknown, *known)] == [UNJOINED_LASTS, 0]
+
+
+def test_what_flaps_is_one_incident_until_it_is_calm() -> None:
+    """A LUN whose paths come back for two seconds in every five is lost: told once, not again and again, and over when it stays well."""
+    timeline, lun = Timeline("lab", ["pve1"]), entity("lun/360014053c3c223fe9aa4cad8e3d06367")
+    told: list[IncidentReport] = []
+    said: dict[str, Any] = {"subject": lun, "seen": Seen(source=Source.MULTIPATH), "map": "mpatha"}
+    second = 1_000_000
+    for number in range(40):
+        at = (100 + number // 2 * 5 + number % 2 * 3) * second
+        event = MultipathMapRestored(**said, active=2) if number % 2 else MultipathMapLost(**said)
+        told += timeline.feed(Envelope("lab", "pve1", "boot", "stream", number + 1, at, at, event))
+    changes = [(report.change.value, report.cause, report.entity) for report in told]
+    after = [report.change.value for report in timeline.advance(at + 120 * second)]
+
+    assert changes == [("opened", "all-paths-down", str(lun))]
+    assert after == ["recovering", "resolved"]
