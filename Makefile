@@ -88,7 +88,7 @@ lab: lab-tools ## break real NFS, iSCSI, multipath and LVM in emulated machines;
 
 .PHONY: lab-short
 lab-short: lab-tools ## the same with two machines and five faults (10 minutes); what continuous integration runs
-	@$(BIN)/python -m pytest -q -m lab tests/lab -s $(PYTEST)
+	@$(BIN)/python -m pytest -q -m lab tests/lab -s -o faulthandler_timeout=600 $(PYTEST)
 
 .PHONY: lab-tools
 lab-tools: $(STAMP)

@@ -1,8 +1,8 @@
 """Calls that may never return, several beside each other, never two of one name; nobody waits for them.
 
 :class:`agent.sources.deadline.OneAtATime` blocks its caller until a deadline. A loop that has more to do starts its calls here, waits on
-:meth:`Background.fileno` among other things, and collects what ended. A call that hangs costs one thread for as long as it hangs,
-however often it is asked for.
+:meth:`Background.fileno` among other things, and collects what ended. Each name has one thread for all its calls; one that hangs keeps that
+thread, however often it is asked for.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ class Ended(NamedTuple):
 
 
 class Background:
-    """Runs calls in threads of their own, called ``<prefix>-<name>``. For one calling thread."""
+    """Runs calls, each name's in a thread of its own called ``<prefix>-<name>``. For one calling thread."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._running: set[str] = set()
+        self._calls: dict[str, queue.SimpleQueue[Callable[[], Any] | None]] = {}
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
@@ -38,11 +39,16 @@ class Background:
         if name in self._running:
             return False
         self._running.add(name)
-        threading.Thread(target=self._run, args=(name, function), name=f"{self._prefix}-{name}"[:64], daemon=True).start()
+        if name not in self._calls:
+            calls = self._calls[name] = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(name, calls), name=f"{self._prefix}-{name}"[:64], daemon=True).start()
+        self._calls[name].put(function)
         return True
 
     def close(self) -> None:
         """Give up; a call that hangs is left behind, and what it returns is dropped."""
+        for calls in self._calls.values():
+            calls.put(None)
         with self._lock:
             held, self._bell = self._bell, -1
         os.close(held)
@@ -62,12 +68,13 @@ class Background:
         self._running -= {one.name for one in found}
         return found
 
-    def _run(self, name: str, function: Callable[[], Any]) -> None:
-        try:
-            ended = Ended(name, function(), None)
-        except Exception as error:  # noqa: BLE001  # the edge of the thread: whoever collects gets it
-            ended = Ended(name, None, error)
-        self._ended.put(ended)
-        with self._lock:
-            if self._bell >= 0:
-                os.eventfd_write(self._bell, 1)
+    def _work(self, name: str, calls: queue.SimpleQueue[Callable[[], Any] | None]) -> None:
+        while (function := calls.get()) is not None:
+            try:
+                ended = Ended(name, function(), None)
+            except Exception as error:  # noqa: BLE001  # the edge of the thread: whoever collects gets it
+                ended = Ended(name, None, error)
+            self._ended.put(ended)
+            with self._lock:
+                if self._bell >= 0:
+                    os.eventfd_write(self._bell, 1)
