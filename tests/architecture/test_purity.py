@@ -74,7 +74,7 @@ CALENDAR_READERS: dict[str, str] = {
 """Files that may ask what time it is, with the reason. All others are given the time, or a function that tells it."""
 
 CATCH_ALL: dict[str, str] = {
-    "agent/sources/background.py:Background._run": "the edge of a thread: whoever collects gets it",
+    "agent/sources/background.py:Background._work": "the edge of a thread: whoever collects gets it",
     "agent/sources/deadline.py:OneAtATime._work": "edge of a thread: the caller gets the error",
     "agent/sources/handover.py:_Reading.run": "edge of a thread: the consumer gets the error",
 }

@@ -257,8 +257,12 @@ with tempfile.TemporaryDirectory() as directory:
     own = os.geteuid()
     if own == 0:
         os.seteuid(65534)
-    events = [event for fields in look(Path(directory)) for event in made.classify(RawRecord(Source.HOST, 1, 1, "boot", fields))]
-    os.seteuid(own)
+    try:
+        seen = list(look(Path(directory)))
+    finally:
+        os.seteuid(own)
+    # As root again: what is imported only when it is needed may lie where nobody else may read.
+    events = [event for fields in seen for event in made.classify(RawRecord(Source.HOST, 1, 1, "boot", fields))]
 print(json.dumps({event.kind: event.seen.excerpt for event in events}))
 """
     done = subprocess.run(

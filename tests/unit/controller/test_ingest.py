@@ -123,7 +123,7 @@ def store() -> Store:
 
 
 @pytest.fixture
-async def ingest(tmp_path: Path, store: Store) -> AsyncIterator[Ingest]:
+async def ingest(tmp_path: Path, store: Store, context: zmq.asyncio.Context) -> AsyncIterator[Ingest]:
     """Return a listening ingest that lets pve1 and pve2 in."""
     (tmp_path / "agents").mkdir()
     for node in ("pve1", "pve2", "stranger"):
@@ -131,7 +131,7 @@ async def ingest(tmp_path: Path, store: Store) -> AsyncIterator[Ingest]:
     for node in ("pve1", "pve2"):
         shutil.copy(tmp_path / f"{node}.key", tmp_path / "agents")
     allowed = AllowList(tmp_path / "agents")
-    access = Access(zmq.asyncio.Context.instance(), {DOMAIN: allowed})
+    access = Access(context, {DOMAIN: allowed})
     access.start()
     bind = f"ipc://{tmp_path}/ingest"
     ingest = Ingest(bind, own_keys(tmp_path / "own", "controller"), store.accept, store.tail, store.hear, allowed.allows)

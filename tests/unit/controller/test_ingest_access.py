@@ -32,10 +32,9 @@ def allowed(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def tries(tmp_path: Path, allowed: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tries]:
+async def tries(tmp_path: Path, allowed: Path, monkeypatch: pytest.MonkeyPatch, context: zmq.asyncio.Context) -> AsyncIterator[Tries]:
     """Return what tries to connect with a key pair: it answers with the name that the server then knows, or None."""
     monkeypatch.setattr(controller.access, "_LOOK_EVERY", 0.0)
-    context = zmq.asyncio.Context.instance()
     access = Access(context, {"test": AllowList(allowed)})
     access.start()
     server = context.socket(zmq.ROUTER)

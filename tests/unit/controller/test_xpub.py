@@ -34,9 +34,9 @@ def keys(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def access(keys: Path) -> AsyncIterator[Access]:
+async def access(keys: Path, context: zmq.asyncio.Context) -> AsyncIterator[Access]:
     """Return who answers whether a key is allowed."""
-    made = Access(zmq.asyncio.Context.instance(), {DOMAIN: AllowList(keys / "subscribers")})
+    made = Access(context, {DOMAIN: AllowList(keys / "subscribers")})
     made.start()
     yield made
     made.stop()
