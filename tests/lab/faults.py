@@ -93,8 +93,8 @@ def target_refuses() -> Fault:
 
 def secret_rotated(site: Site) -> Fault:
     """Change the target's CHAP secret and reset every session, so that each node logs in anew with the old one."""
-    reset = f"nft add rule inet lab in tcp dport 3260 reject with tcp reset; sleep 0.3; {_FLUSH}"
-    return _on_nas(f"{_secrets(site, 'rotatedsecret1')}; {reset}", _secrets(site, SECRET))
+    # The connections themselves are ended: a rule that rejects resets only what happens to send while it stands.
+    return _on_nas(f"{_secrets(site, 'rotatedsecret1')}; ss -HtK sport = :3260", _secrets(site, SECRET))
 
 
 def _secrets(site: Site, secret: str) -> str:
@@ -104,14 +104,17 @@ def _secrets(site: Site, secret: str) -> str:
 
 
 def login_refused(node: str) -> Fault:
-    """Let one node log out of one portal and in again with a secret that is wrong on its own side."""
+    """Let one node, logged out of one portal, log in again with a secret that is wrong on its own side."""
     record = f"iscsiadm -m node -T {TARGET} -p {PORTALS[1]}"
 
     def secret(value: str) -> str:
         return f"{record} -o update -n node.session.auth.password -v {value}"
 
-    begin = f"{secret('wrongsecret12')}; {record} --logout; {record} --login || true"
-    return Fault(((node, begin),), ((node, f"{secret(SECRET)}; {record} --login"),))
+    return Fault(
+        begin=((node, f"{record} --login || true"),),
+        end=((node, f"{secret(SECRET)}; {record} --login"),),
+        before=((node, f"{secret('wrongsecret12')}; {record} --logout"),),
+    )
 
 
 def luns_swapped(site: Site) -> Fault:
