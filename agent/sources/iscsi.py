@@ -6,9 +6,8 @@ latest connection ended, and its number).
 
 A portal with a living session is asked each ``used`` seconds only. The kernel pings that session every 5 s by itself, and a connection
 that is closed before a login is an error to the target: LIO logs `iSCSI Login negotiation failed.`, ctld of TrueNAS that it was lost.
-Proxmox VE's own status daemon asks each portal of storage.cfg every 10 s in the same way; 7 s and a deadline of 2 s tell of a silent
-portal before most pings do. As soon as the session is lost its portal
-is asked each ``interval``.
+Proxmox VE's own status daemon asks each portal of storage.cfg every 10 s in the same way; 6 s and two deadlines of 2 s tell of a silent
+portal about when the pings do. As soon as the session is lost its portal is asked each ``interval``.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from events.entity import portal as portal_entity
 from events.errors import EntityError
 from pve.storage_cfg import Storage
 
-USED: Final = 7.0
+USED: Final = 6.0
 """Seconds between two connections to a portal whose session lives."""
 _FAST: Final = 0.5
 """Seconds between two looks while something is bad."""
