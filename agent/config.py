@@ -141,6 +141,24 @@ class Lvm(Group):
     """Seconds after which a look counts as hung."""
 
 
+class Ceph(Group):
+    """Ceph clusters: the one that these nodes run, and those that storages of storage.cfg name by ``monhost``."""
+
+    enabled: bool = True
+    conf: Path | None = None
+    """Configuration of the own cluster. Default: ``ceph.conf`` below ``pmxcfs.root``."""
+    client: Annotated[str, Field(pattern=r"^client\.[A-Za-z0-9_.-]{1,64}$")] = "client.faultline"
+    """Who asks. It needs ``mon 'allow r'`` and ``mgr 'allow r'``, and nothing else: see docs/ceph.md."""
+    keyring: Path | None = None
+    """File with its key. Default: ``ceph/ceph.client.faultline.keyring`` below ``pmxcfs.root``, else the same in /etc/ceph."""
+    interval: Annotated[float, Field(ge=0.5, le=60)] = 2.0
+    """Seconds between two questions for the cluster's health: 1 ms of a monitor's time."""
+    map_interval: Annotated[float, Field(ge=5, le=3600)] = 30.0
+    """Seconds between two looks at OSDs, placement groups and pools when nothing is pushed; monitors push whatever happens."""
+    deadline: Annotated[int, Field(ge=1, le=60)] = 3
+    """Seconds that monitors have to answer; librados takes whole ones."""
+
+
 class Spool(Group):
     """Where events wait until the controllers have them."""
 
@@ -190,6 +208,7 @@ class Config(Group):
     iscsi: Iscsi = Iscsi()
     multipath: Multipath = Multipath()
     lvm: Lvm = Lvm()
+    ceph: Ceph = Ceph()
     spool: Spool = Spool()
     uplink: Uplink
 

@@ -1,4 +1,4 @@
-"""The sources that ask: NFS, iSCSI, multipath and LVM, each with its looks, its classifier and its thread's memory.
+"""The sources that ask: NFS, iSCSI, multipath, LVM and Ceph, each with its looks, its classifier and its thread's memory.
 
 They are made once. When a source is started again, after an error or because a controller lacks what was said, the same looks go on:
 one that hangs is not taken a second time, and connections to servers are kept.
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from agent.classify.ceph import CephClassifier
 from agent.classify.iscsi_probe import IscsiClassifier
 from agent.classify.lvm_probe import LvmClassifier
 from agent.classify.multipath_probe import MultipathClassifier
@@ -18,6 +19,7 @@ from agent.config import Config
 from agent.pipeline import Classifier, Line
 from agent.record import Batch
 from agent.sources.background import Background
+from agent.sources.ceph import CephSource, own_place
 from agent.sources.configured import Configured
 from agent.sources.handover import batches
 from agent.sources.iscsi import iscsi_looks
@@ -54,6 +56,29 @@ def probes(config: Config) -> Iterator[Line]:
     if config.lvm.enabled:
         groups = lvm_looks(configured(), interval=config.lvm.interval, deadline=config.lvm.deadline)
         yield _line(Source.LVM, groups, partial(LvmClassifier, node))
+    if config.ceph.enabled:
+        yield _ceph(config, configured())
+
+
+def _ceph(config: Config, configured: Configured) -> Line:
+    ceph, root = config.ceph, config.pmxcfs.root
+    background = Background(Source.CEPH.value)
+
+    def follow(cursor: str | None) -> AsyncIterator[Batch]:
+        del cursor  # what is there now is all there is to know
+        own = own_place(root, ceph.conf, ceph.client, ceph.keyring)
+        source = CephSource(
+            own,
+            root,
+            configured,
+            deadline=ceph.deadline,
+            interval=ceph.interval,
+            map_interval=ceph.map_interval,
+            background=background,
+        )
+        return batches(source, Source.CEPH.value)
+
+    return Line(Source.CEPH, follow, partial(CephClassifier, config.node.name))
 
 
 def _line(source: Source, looks: Sequence[Look], classifier: Callable[[dict[str, Any] | None], Classifier]) -> Line:

@@ -221,6 +221,47 @@ class CephDefined(InfoEvent):
     """`osd_pool_default_min_size`."""
 
 
+class CephMonitorsListed(InfoEvent):
+    """The monitors that a Ceph cluster itself lists; the subject is the cluster's fsid."""
+
+    kind: Literal["ceph.monitors.listed"] = "ceph.monitors.listed"
+    monitors: Annotated[tuple[CephMonitor, ...], Field(max_length=32)] = ()
+
+
+class CephHostDefined(InfoEvent):
+    """A host in a Ceph cluster's CRUSH map with its OSDs."""
+
+    kind: Literal["ceph.host.defined"] = "ceph.host.defined"
+    osds: Annotated[tuple[Count, ...], Field(max_length=512)] = ()
+    within: Text = ""
+    """The failure domain that it is part of, `rack1` for instance; empty when that is the root."""
+
+
+class CephHostGone(InfoEvent):
+    """A host is no longer in the CRUSH map, or has no OSD any more."""
+
+    kind: Literal["ceph.host.gone"] = "ceph.host.gone"
+
+
+class CephPoolDefined(InfoEvent):
+    """A pool of a Ceph cluster."""
+
+    kind: Literal["ceph.pool.defined"] = "ceph.pool.defined"
+    number: Count
+    size: Count = 0
+    """Copies, or pieces of erasure coding."""
+    min_size: Count = 0
+    """With fewer it serves no I/O."""
+    internal: bool = False
+    """Whether the manager keeps its own data in it, and no storage can."""
+
+
+class CephPoolGone(InfoEvent):
+    """A pool was removed."""
+
+    kind: Literal["ceph.pool.gone"] = "ceph.pool.gone"
+
+
 class DatacenterDefined(InfoEvent):
     """What datacenter.cfg says of migration and HA; the subject is the cluster."""
 

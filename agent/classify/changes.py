@@ -31,6 +31,13 @@ class Changes:
         self._said[key] = (words, bad, at)
         return True
 
+    def is_change(self, key: str, words: str, at: int, *, bad: bool) -> bool:
+        """As :meth:`is_news`, for what is well only when it was not before: of many things, whose health is not worth repeating."""
+        before = self._said.get(key)
+        if before is not None and not bad and not before[1]:
+            return False
+        return self.is_news(key, words, at, bad=bad)
+
     def was_bad(self, key: str) -> bool:
         """Tell whether the last word on ``key`` was a bad one."""
         before = self._said.get(key)

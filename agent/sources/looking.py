@@ -15,7 +15,9 @@ import os
 import random
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -48,13 +50,19 @@ class Look:
     """A look that takes longer is said to hang."""
     again: float = 60.0
     """Seconds after which a picture is yielded although it is the same; 0 yields each one."""
+    gap: float = 0.0
+    """Least seconds between two looks, however often it is hurried."""
 
 
 @dataclass(slots=True)
 class _State:
     due: float = 0.0
     began: float | None = None
+    latest: float = -_FOREVER
+    """When it began last, also when that has ended."""
     said_hung: bool = False
+    hurried: bool = False
+    """Whether it shall be taken again as soon as it may: what is under way may have begun before the push."""
     last: tuple[str, str] | None = None
     yielded: float = 0.0
 
@@ -66,7 +74,7 @@ class _Looked:
 
 
 class LookingSource:
-    """Takes looks and yields what they found. For one thread, except :meth:`wake`.
+    """Takes looks and yields what they found. For one thread, except :meth:`wake` and :meth:`hurry`.
 
     ``background`` runs the looks; whoever starts a source again after an error gives the same one, so that a look that hangs is
     not taken a second time.
@@ -82,6 +90,7 @@ class LookingSource:
         self._own = background is None
         self._background = background or Background(source.value)
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._hurried: deque[str] = deque()
 
     def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
         """Take the looks that are due within ``timeout`` seconds and return what has been found; None when nothing has.
@@ -100,6 +109,21 @@ class LookingSource:
         """Make a waiting :meth:`read_batch` return at once. Callable from any thread."""
         os.eventfd_write(self._wakeup, 1)
 
+    def hurry(self, *names: str) -> None:
+        """Take these looks as soon as their gap allows: something was pushed. Callable from any thread."""
+        self._hurried.extend(names)
+        with suppress(OSError):  # closed meanwhile
+            self.wake()
+
+    def add(self, looks: Iterable[Look]) -> None:
+        """Begin to take further looks."""
+        self._looks |= {look.name: _Looked(look) for look in looks if look.name not in self._looks}
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Take these looks no more; what one that is under way finds is dropped."""
+        for name in names:
+            self._looks.pop(name, None)
+
     def close(self) -> None:
         """Give up looking. A look that hangs is left behind."""
         if self._own:
@@ -111,10 +135,15 @@ class LookingSource:
     def _round(self) -> list[RawRecord]:
         now = time.monotonic()
         records = [record for ended in self._background.collect() if (record := self._ended(ended, now)) is not None]
+        while self._hurried:
+            if (hurried := self._looks.get(self._hurried.popleft())) is not None:
+                hurried.state.hurried = True
         for one in self._looks.values():
             look, state = one.look, one.state
+            if state.hurried and state.began is None:
+                state.hurried, state.due = False, min(state.due, state.latest + look.gap)
             if state.began is None and state.due <= now and self._background.start(look.name, look.take):
-                state.began, state.said_hung = now, False
+                state.began, state.latest, state.said_hung = now, now, False
             elif state.began is not None and not state.said_hung and now - state.began >= look.deadline:
                 state.said_hung, state.last = True, None
                 records.append(self._record(look.name, "hung", f"{now - state.began:.1f}"))

@@ -8,10 +8,13 @@ import select
 import socket
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 ACCEPTED, REFUSED, SILENT, NO_ROUTE, BLIND = "accepted", "refused", "no-answer", "no-route", "blind"
 """Outcomes. ``blind``: we could not even ask, which says nothing of the far end."""
+MUTE: Final = "mute"
+"""Outcome where a greeting is awaited: the machine takes the connection, and the program behind the port says nothing, or hangs up."""
 _ROUTES: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL})
 
 
@@ -23,10 +26,17 @@ class Reached(NamedTuple):
     rtt: float | None = None
 
 
-def connect_all(places: Mapping[str, tuple[str, int]], seconds: float) -> dict[str, Reached]:
-    """Connect to (address, port) of each name, all at once, and hang up; return how each ended, within ``seconds``."""
+def connect_all(
+    places: Mapping[str, tuple[str, int]], seconds: float, greetings: Mapping[str, bytes] = MappingProxyType({})
+) -> dict[str, Reached]:
+    """Connect to (address, port) of each name, all at once, and hang up; return how each ended, within ``seconds``.
+
+    Who has a greeting must say it first, unasked, to count as having accepted: the kernel takes connections for a frozen program too.
+    """
     found: dict[str, Reached] = {}
     waiting: dict[int, tuple[str, socket.socket]] = {}
+    greeted: set[str] = set()
+    """Connected, and not heard yet."""
     poller, began = select.poll(), time.monotonic()
     try:
         for name, (address, port) in places.items():
@@ -37,16 +47,31 @@ def connect_all(places: Mapping[str, tuple[str, int]], seconds: float) -> dict[s
                 waiting[begun.fileno()] = (name, begun)
                 poller.register(begun, select.POLLOUT)
         while waiting and (left := began + seconds - time.monotonic()) > 0:
-            for fd, _ in poller.poll(left * 1000):
-                name, one = waiting.pop(fd)
+            for fd, events in poller.poll(left * 1000):
+                name, one = waiting[fd]
+                if name in greetings and events == select.POLLOUT:
+                    poller.modify(fd, select.POLLIN)  # connected: now it must speak
+                    greeted.add(name)
+                    continue
+                del waiting[fd]
                 poller.unregister(fd)
                 found[name] = of_error(one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), time.monotonic() - began)
+                if name in greeted and not _says(one, greetings[name]):
+                    found[name] = Reached(MUTE, "it hung up, or says something else")
                 one.close()
     finally:
         for _, one in waiting.values():
             one.close()
-    found |= {name: Reached(SILENT, f"no answer within {seconds:g} s") for name, _ in waiting.values()}
+    late = f"no answer within {seconds:g} s"
+    found |= {name: Reached(MUTE if name in greeted else SILENT, late) for name, _ in waiting.values()}
     return found
+
+
+def _says(one: socket.socket, greeting: bytes) -> bool:
+    try:
+        return one.recv(len(greeting)) == greeting
+    except OSError:
+        return False
 
 
 def _begin(address: str, port: int) -> socket.socket | Reached:

@@ -1,0 +1,127 @@
+"""Monitors and their quorum to events: what they say of each other, whether this node hears them, and whether they answer. Pure.
+
+A command that nobody answers means lost quorum when most monitors are not heard either; while most are, they may be electing another
+leader, and get time for it. Where none is heard it may as well be this node's network: the controller sees that by the other nodes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from agent.classify.ceph_health import details
+from agent.classify.ceph_view import TEXT, View, part, rows, seen, text
+from agent.classify.changes import BELIEVED
+from agent.record import RawRecord
+from events.base import Event
+from events.ceph import CephMonDown, CephMonReachable, CephMonUnreachable, CephMonUp, CephQuorumFormed, CephQuorumLost, CephSilence
+from events.definitions import CephMonitor, CephMonitorsListed
+from events.entity import Entity, EntityKind
+from events.errors import EntityError
+
+_DOWN: Final = re.compile(r"mon\.(\S+) \(rank -?\d+\) addr .* is down \(out of quorum\)", re.DOTALL)
+_HOW: Final = {
+    "refused": CephSilence.REFUSED,
+    "no-route": CephSilence.NO_ROUTE,
+    "no-answer": CephSilence.NO_REPLY,
+    "mute": CephSilence.MUTE,
+}
+_ACCEPTED: Final = "accepted"
+_ELECTION: Final = 20_000_000
+"""Microseconds that monitors which are all there may take to elect another leader: a lease of 5 s, twice that until it is missed, and
+elections of 5 s (docs.ceph.com "Monitor config reference": mon_lease, mon_lease_ack_timeout_factor, mon_election_timeout)."""
+_MOST: Final = 32
+
+
+class Monitors:
+    """What was last known of one cluster's monitors."""
+
+    def __init__(self) -> None:
+        self._names: frozenset[str] = frozenset()
+        self._members: tuple[str, ...] = ()
+        self._leader = ""
+        self._silent, self._words = 0, ""
+        """Since when nobody answers (µs; 0 while somebody does), and in which words that was said."""
+        self._listened, self._count = -1, 0
+        """When this node listened to the monitors last (µs), and to how many."""
+
+    def listen(self, view: View, found: list[Mapping[str, Any]], record: RawRecord) -> Iterator[Event]:
+        """Yield which monitors this node hears, from the look ``monitors``. Silence is believed at its second sight."""
+        heard = set()
+        for row in found[:_MOST]:
+            name = text(row.get("name")) or text(row.get("address"))
+            subject, outcome = _named(view, name), text(row.get("outcome"))
+            if subject is None:
+                continue
+            address, key = text(row.get("address")), f"reach {name}"
+            if outcome == _ACCEPTED:
+                heard.add(name)
+                view.streak.count(key, "")
+                yield from view.say(CephMonReachable(subject=subject, seen=seen(record), address=address), record)
+            elif outcome in _HOW and view.streak.count(key, "silent") >= BELIEVED:
+                words = f"mon.{name} at {address}: {text(row.get('detail')) or outcome}"
+                event = CephMonUnreachable(subject=subject, seen=seen(record, words), how=_HOW[outcome], address=address)
+                yield from view.say(event, record)
+        view.reached, self._count, self._listened = frozenset(heard), len(found), record.at
+        if self._silent:
+            yield from self._lost(view, record)
+
+    def answer(self, view: View, health: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
+        """Yield what an answered question says: there is a quorum, and these monitors are not in it."""
+        self._silent = 0
+        down = {match[1] for line in details(health, "MON_DOWN") if (match := _DOWN.fullmatch(line))}
+        for name in sorted(down | self._names):
+            subject = _named(view, name)
+            if subject is None:
+                continue
+            if name in down:
+                spare = max(0, (len(self._names) - 1) // 2 - len(down)) if self._names else None
+                event = CephMonDown(
+                    subject=subject, seen=seen(record, f"mon.{name} is out of quorum"), spare=spare, planned="MON_DOWN" in view.muted
+                )
+                yield from view.say(event, record)
+            else:
+                yield from view.say(CephMonUp(subject=subject, seen=seen(record)), record)
+        members = tuple(name for name in self._members if name not in down)
+        yield from view.say(CephQuorumFormed(subject=view.cluster, seen=seen(record), leader=self._leader, members=members), record)
+
+    def silence(self, view: View, words: str, record: RawRecord) -> Iterator[Event]:
+        """Yield what an unanswered question says, once this node has listened to the monitors since."""
+        if not self._silent:
+            self._silent, self._words = record.at, words
+        if self._listened >= self._silent:
+            yield from self._lost(view, record)
+
+    def _lost(self, view: View, record: RawRecord) -> Iterator[Event]:
+        enough = len(view.reached) > self._count // 2
+        if enough and record.at - self._silent < _ELECTION:
+            return
+        reason = self._words if view.reached else f"{self._words}; this node hears no monitor"
+        event = CephQuorumLost(subject=view.cluster, seen=seen(record, reason), reason=reason[:TEXT], reachable=len(view.reached))
+        yield from view.say(event, record, words=f"lost {bool(view.reached)}")
+
+    def classify(self, view: View, found: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
+        """Yield what the list of monitors changes, from the answer to `quorum_status`."""
+        quorum = part(found, "quorum")
+        names = quorum.get("quorum_names")
+        self._members = tuple(text(name) for name in names[:_MOST] if text(name)) if isinstance(names, list) else ()
+        self._leader = text(quorum.get("quorum_leader_name"))
+        listed = tuple(_monitor(row) for row in rows(part(quorum, "monmap").get("mons"))[:_MOST] if text(row.get("name")))
+        if listed:
+            self._names = frozenset(one.name for one in listed)
+            fact = CephMonitorsListed(subject=view.cluster, seen=seen(record), monitors=listed)
+            yield from view.say(fact, record, words=str([(one.name, one.address) for one in listed]), aspect="monitors")
+
+
+def _monitor(row: Mapping[str, Any]) -> CephMonitor:
+    vector = rows(part(row, "public_addrs").get("addrvec"))
+    address = text(vector[0].get("addr")) if vector else text(row.get("addr")).partition("/")[0]
+    return CephMonitor(name=text(row.get("name")), address=address)
+
+
+def _named(view: View, name: str) -> Entity | None:
+    try:
+        return view.entity(EntityKind.CEPH_MON, name) if name else None
+    except EntityError:
+        return None

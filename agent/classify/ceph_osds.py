@@ -1,0 +1,253 @@
+"""OSDs, CRUSH hosts and flags of a Ceph cluster to events, from its maps and from the lines that its monitors push. Pure.
+
+What is down is believed when it is seen twice, or at once when the monitors say so in words (``osd.3 failed (…,host=pve2) (…)``): after a
+stop in order the map is there before the goodbye (``osd.3 marked itself down``) that tells it from a crash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from agent.classify.ceph_view import TEXT, View, part, rows, seen, text
+from agent.classify.changes import BELIEVED
+from agent.record import RawRecord
+from events.base import Event
+from events.ceph import CephFlagsChanged, CephHostDown, CephHostUp, CephOsdDown, CephOsdMoved, CephOsdUp
+from events.definitions import CephHostDefined, CephHostGone
+from events.entity import Entity, EntityKind
+from events.errors import EntityError
+
+_FLAGS: Final = frozenset(
+    {"noout", "nodown", "noup", "noin", "nobackfill", "norecover", "norebalance", "noscrub", "nodeep-scrub", "pauserd"}
+)
+_MOST_FLAGS: Final = 32
+_MOST_OSDS: Final = 512
+_MOST: Final = 4096
+_FAILED: Final = re.compile(r"osd\.(\d{1,9}) failed \(([^()]*)\) \((.*)\)", re.DOTALL)
+_STOPPED: Final = re.compile(r"osd\.(\d{1,9}) marked itself down.*", re.DOTALL)
+_SILENT: Final = re.compile(r"osd\.(\d{1,9}) marked down after no beacon for .*", re.DOTALL)
+_BOOT: Final = re.compile(r"osd\.(\d{1,9}) .* boot", re.DOTALL)
+_HOST: Final = re.compile(r"(?:^|,)host=([^,]+)")
+
+
+class _Osd(NamedTuple):
+    number: int
+    host: str
+    up: bool
+    within: bool
+    """Whether it is `in`: data belongs to it."""
+
+
+class _Bucket(NamedTuple):
+    """A CRUSH bucket below the root with all OSDs in it, however deep."""
+
+    name: str
+    type: str
+    parent: str
+    osds: tuple[int, ...]
+
+
+class Osds:
+    """What was last known of one cluster's OSDs."""
+
+    def __init__(self, known: Mapping[str, Any] | None = None) -> None:
+        state = known or {}
+        self._up: dict[int, bool] = {int(osd): up for osd, up in state.get("up", {}).items()}
+        self._in: dict[int, bool] = {int(osd): inside for osd, inside in state.get("in", {}).items()}
+        self._flags: frozenset[str] | None = None
+        self._reasons: dict[int, str] = {}
+        self._buckets: set[str] = set()
+
+    def dump(self) -> dict[str, Any]:
+        """Return what must be known after a restart: which OSDs were up, and which were in."""
+        return {
+            "up": {str(osd): up for osd, up in sorted(self._up.items())},
+            "in": {str(osd): inside for osd, inside in sorted(self._in.items())},
+        }
+
+    # -- lines
+
+    def hear(self, view: View, words: str, record: RawRecord) -> Iterator[Event]:
+        """Yield what a line of the cluster's log says of an OSD."""
+        if match := _STOPPED.fullmatch(words):
+            view.stopped = {osd: at for osd, at in view.stopped.items() if record.at - at < 10 * _DAY}
+            view.stopped[int(match[1])] = record.at
+            self._reasons[int(match[1])] = "it was stopped in order"
+        elif match := _FAILED.fullmatch(words):
+            host = found[1] if (found := _HOST.search(match[2])) else ""
+            self._reasons[int(match[1])] = match[3][:TEXT]
+            yield from self._down(view, int(match[1]), host, record, words)
+        elif match := _SILENT.fullmatch(words):
+            self._reasons[int(match[1])] = words.partition(" ")[2][:TEXT]
+            yield from self._down(view, int(match[1]), view.hosts.get(int(match[1]), ""), record, words)
+        elif match := _BOOT.fullmatch(words):
+            self._reasons.pop(int(match[1]), None)
+            view.stopped.pop(int(match[1]), None)
+
+    # -- maps
+
+    def classify(self, view: View, found: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
+        """Yield what the maps change: flags first, for they say what is meant."""
+        nodes = {node["id"]: node for node in rows(found.get("tree")) if isinstance(node.get("id"), int)}
+        if not nodes:
+            return
+        parents = {child: node for node in nodes.values() for child in node.get("children", ()) if isinstance(child, int)}
+        osds = list(_osds(nodes, parents))[:_MOST]
+        buckets = list(_buckets(nodes, parents))
+        yield from self._flagged(view, part(found, "dump"), record)
+        view.hosts = {osd.number: osd.host for osd in osds}
+        for osd in osds:
+            yield from self._state(view, osd, record)
+        yield from self._gone(view, {osd.number for osd in osds}, record)
+        down = {osd.number for osd in osds if not osd.up and self._is_failing(view, osd)}
+        for bucket in buckets:
+            yield from self._bucket(view, bucket, down, record)
+        yield from self._facts(view, buckets, record)
+        self._up = {osd.number: osd.up for osd in osds}
+        self._in = {osd.number: osd.within for osd in osds}
+
+    def _is_failing(self, view: View, osd: _Osd) -> bool:
+        """Tell whether an OSD that is down is a fault: one that was out already when we came was given up long ago."""
+        return osd.within or osd.number in view.failing or self._up.get(osd.number, False)
+
+    def _state(self, view: View, osd: _Osd, record: RawRecord) -> Iterator[Event]:
+        key = f"osd {osd.number}"
+        was_in = self._in.get(osd.number)
+        if was_in is not None and was_in != osd.within:
+            yield from view.say(
+                CephOsdMoved(
+                    subject=view.entity(EntityKind.CEPH_OSD, osd.number), seen=seen(record), to="in" if osd.within else "out", host=osd.host
+                ),
+                record,
+                words=f"{osd.within} {record.at}",
+            )
+        if osd.up:
+            view.streak.count(key, "up")
+            view.failing -= {osd.number}
+            self._reasons.pop(osd.number, None)
+            event = CephOsdUp(subject=view.entity(EntityKind.CEPH_OSD, osd.number), seen=seen(record), host=osd.host)
+            yield from view.say(event, record)
+        elif self._is_failing(view, osd):
+            times = view.streak.count(key, "down")
+            if times >= BELIEVED or osd.number in view.failing or osd.number in view.stopped:
+                yield from self._down(view, osd.number, osd.host, record, f"osd.{osd.number} ({osd.host}) is down")
+
+    def _down(self, view: View, osd: int, host: str, record: RawRecord, words: str) -> Iterator[Event]:
+        view.failing |= {osd}
+        planned = view.is_planned(osd, host, record.at)
+        event = CephOsdDown(
+            subject=view.entity(EntityKind.CEPH_OSD, osd),
+            seen=seen(record, words),
+            host=host[:TEXT],
+            reason=self._reasons.get(osd, ""),
+            planned=planned,
+        )
+        yield from view.say(event, record, words=f"down {host} {planned}")
+
+    def _gone(self, view: View, there: set[int], record: RawRecord) -> Iterator[Event]:
+        for osd in sorted((set(self._up) | view.failing) - there):
+            view.failing -= {osd}
+            event = CephOsdMoved(subject=view.entity(EntityKind.CEPH_OSD, osd), seen=seen(record), to="removed")
+            yield from view.say(event, record, words=str(record.at))
+
+    def _bucket(self, view: View, bucket: _Bucket, down: set[int], record: RawRecord) -> Iterator[Event]:
+        subject = _named(view, bucket.name)
+        if subject is None or len(bucket.osds) < 2:  # of one OSD alone it is the OSD that is down
+            return
+        key = f"bucket {bucket.name}"
+        if down >= set(bucket.osds):
+            planned = all(view.is_planned(osd, view.hosts.get(osd, ""), record.at) for osd in bucket.osds)
+            if view.streak.count(key, "down") < BELIEVED and not set(bucket.osds) <= view.failing:
+                return
+            event = CephHostDown(
+                subject=subject,
+                seen=seen(record, f"{bucket.type} {bucket.name}: all {len(bucket.osds)} OSDs are down"),
+                osds=bucket.osds[:_MOST_OSDS],
+                type=bucket.type[:TEXT] or "host",
+                within=bucket.parent[:TEXT],
+                planned=planned,
+            )
+            yield from view.say(event, record, words=f"down {planned}")
+        else:
+            view.streak.count(key, "up")
+            yield from view.say(CephHostUp(subject=subject, seen=seen(record), within=bucket.parent[:TEXT]), record)
+
+    def _facts(self, view: View, buckets: list[_Bucket], record: RawRecord) -> Iterator[Event]:
+        hosts = {bucket.name: bucket for bucket in buckets if bucket.type == "host" and bucket.osds}
+        for name, bucket in hosts.items():
+            if (subject := _named(view, name)) is not None:
+                fact = CephHostDefined(subject=subject, seen=seen(record), osds=bucket.osds[:_MOST_OSDS], within=bucket.parent[:TEXT])
+                yield from view.say(fact, record, words=f"{bucket.osds} {bucket.parent}")
+        for name in sorted(self._buckets - set(hosts)):
+            if (subject := _named(view, name)) is not None:
+                yield from view.say(CephHostGone(subject=subject, seen=seen(record)), record, words=str(record.at))
+        self._buckets = set(hosts)
+
+    def _flagged(self, view: View, dump: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
+        flags = _flags(dump)
+        view.flags = flags
+        if self._flags is not None and flags == self._flags:
+            return
+        before, self._flags = self._flags, flags
+        if before is None and not flags:
+            return
+        event = CephFlagsChanged(
+            subject=view.cluster,
+            seen=seen(record),
+            flags=tuple(sorted(flags))[:_MOST_FLAGS],
+            set=tuple(sorted(flags - (before or frozenset())))[:_MOST_FLAGS],
+            unset=tuple(sorted((before or frozenset()) - flags))[:_MOST_FLAGS],
+        )
+        yield from view.say(event, record, words=f"{sorted(flags)} {record.at}")
+
+
+_DAY: Final = 86_400_000_000
+
+
+def _named(view: View, bucket: str) -> Entity | None:
+    try:
+        return view.entity(EntityKind.CEPH_HOST, bucket)
+    except EntityError:
+        return None
+
+
+def _osds(nodes: Mapping[int, Mapping[str, Any]], parents: Mapping[int, Mapping[str, Any]]) -> Iterator[_Osd]:
+    for number, node in sorted(nodes.items()):
+        if node.get("type") != "osd" or number < 0 or number not in parents:  # a stray one is in no tree: no data is placed on it
+            continue
+        reweight = node.get("reweight")
+        yield _Osd(
+            number, text(parents[number].get("name")), node.get("status") == "up", isinstance(reweight, int | float) and reweight > 0
+        )
+
+
+def _buckets(nodes: Mapping[int, Mapping[str, Any]], parents: Mapping[int, Mapping[str, Any]]) -> Iterator[_Bucket]:
+    """Yield all buckets below a root, hosts and larger failure domains."""
+
+    def below(number: int, depth: int) -> Iterator[int]:
+        for child in nodes.get(number, {}).get("children", ()):
+            if isinstance(child, int) and depth < 16:  # a map has a dozen levels at most; a broken answer may have a circle
+                yield from [child] if child >= 0 else below(child, depth + 1)
+
+    for number, node in sorted(nodes.items(), reverse=True):
+        parent = parents.get(number)
+        if number >= 0 or parent is None or not text(node.get("name")):
+            continue
+        name = "" if text(parent.get("type")) == "root" else text(parent.get("name"))
+        yield _Bucket(text(node.get("name")), text(node.get("type")), name, tuple(sorted(set(below(number, 0)))))
+
+
+def _flags(dump: Mapping[str, Any]) -> frozenset[str]:
+    """Return the flags that change what Ceph does by itself; `flags_set` is in no release before 14."""
+    whole = dump.get("flags_set")
+    names = whole if isinstance(whole, list) else text(dump.get("flags")).split(",")
+    found = {name for name in names if name in _FLAGS}
+    for where in ("crush_node_flags", "device_class_flags"):
+        for name, flags in part(dump, where).items():
+            found |= {f"{flag} of {name}"[:TEXT] for flag in (flags if isinstance(flags, list) else ()) if flag in _FLAGS}
+    for osd in rows(dump.get("osds")):
+        state = osd.get("state")
+        found |= {f"{flag} of osd.{osd.get('osd')}" for flag in (state if isinstance(state, list) else ()) if flag in _FLAGS}
+    return frozenset(found)

@@ -1,0 +1,310 @@
+"""Looks at Ceph clusters, each over one librados connection: what the monitors know, what they push, and whether they speak at all.
+
+Looks of a cluster, each ``NAME@CLUSTER``:
+
+* ``health`` (each 3 s): ``health detail``. It makes the connection, and is the first to know when no monitor answers.
+* ``map`` (each 30 s, and right after whatever is pushed): ``status``, ``osd tree``, ``osd dump``, ``quorum_status``, ``df``; of the first
+  three only what a classifier reads, for a dump of many OSDs is megabytes.
+* ``load`` (each 30 s while data moves or something is bad, else each 5 min): ``osd perf``, which a manager answers, and nobody without one.
+* ``monitors`` (each 9 s, each 2 s while one is silent): whether each monitor speaks to this node, see :mod:`agent.sources.ceph_monitors`.
+* ``log``: lines of the cluster's log as the monitors push them, about a second after the fact.
+
+A picture holds ``cluster``, and ``fsid`` where that is known; then the answers, or ``silent`` (no monitor answered in time), ``trouble``
+(something to mend, such as a key) or ``keyless`` (nobody made a key yet) with words for a person. No cluster: None.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from agent.record import Batch
+from agent.sources.background import Background
+from agent.sources.ceph_monitors import Monitors
+from agent.sources.configured import Configured
+from agent.sources.librados import CephError, CephKeyMissingError, CephSilentError, Connection, Key, Place
+from agent.sources.looking import Found, Look, LookingSource
+from agent.sources.tcp import ACCEPTED, BLIND
+from events.base import Source
+from pve import ceph_conf
+from pve.storage_cfg import Storage
+
+OWN: Final = "ceph"
+"""Name of the cluster that these nodes run themselves."""
+_TYPES: Final = ("rbd", "cephfs")
+_FAST: Final = 2.0
+"""Seconds between two looks while something is bad."""
+_LOAD: Final = 300.0
+_GAP: Final = 0.5
+_MAP_GAP: Final = 2.0
+"""Least seconds between two looks, however much is pushed."""
+_SLACK: Final = 3.0
+"""Seconds beyond librados' own deadline after which a look counts as hung. A map takes several commands; the first that fails ends it."""
+_CLUSTERS: Final = 15.0
+"""Seconds between two looks for clusters that storage.cfg names."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
+"""Seconds between two attempts to connect with what was refused."""
+_MOST_LINES: Final = 512
+_FLAGS: Final = ("flags", "full_ratio", "backfillfull_ratio", "nearfull_ratio", "crush_node_flags", "device_class_flags")
+_POOL: Final = ("pool", "pool_name", "size", "min_size", "flags_names", "application_metadata")
+_OSD: Final = ("osd", "up", "in", "state")
+_NODE: Final = ("id", "name", "type", "children", "status", "reweight")
+_STATUS: Final = ("pgmap", "mgrmap", "osdmap")
+_LARGEST: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class Pushed:
+    """Lines of a cluster's log that were pushed and not looked at. Filled by a thread of librados, emptied by the look ``log``."""
+
+    lines: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=_MOST_LINES))
+    lost: int = 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take in a line; of a storm the latest are kept, and the others counted."""
+        self.lost += len(self.lines) == _MOST_LINES
+        self.lines.append(line)
+
+    def take(self) -> dict[str, Any]:
+        """Return what came since this was called last."""
+        found = [self.lines.popleft() for _ in range(len(self.lines))]
+        lost, self.lost = self.lost, 0
+        return {"lines": found, "lost": lost}
+
+
+class Cluster:
+    """One cluster: its connection, and what looks at it find. Looks run in threads of their own, one of each at a time."""
+
+    def __init__(self, place: Place, deadline: int, hurry: Callable[..., None]) -> None:
+        self.place = place
+        self._deadline, self._hurry = deadline, hurry
+        self._connection: Connection | None = None
+        self._connecting = threading.Lock()
+        self._pause, self._due, self._refused = _FIRST_PAUSE, 0.0, ""
+        self._pushed = Pushed()
+        self._conf = ceph_conf.CephConf({})
+        self._monitors = Monitors()
+        self._restless = False
+
+    def name(self, look: str) -> str:
+        """Return the name of one of its looks."""
+        return f"{look}@{self.place.name}"
+
+    def looks(self, interval: float, map_interval: float) -> Iterator[Look]:
+        """Yield its looks."""
+        slow = self._deadline + _SLACK
+        fast = min(_FAST, interval)
+        # Connecting and a command, each with its deadline.
+        yield Look(self.name("health"), self.health, interval, fast, 2 * slow, gap=_GAP)
+        yield Look(self.name("map"), self.map, map_interval, map_interval, slow, gap=_MAP_GAP)
+        yield Look(self.name("load"), self.load, _LOAD, map_interval, slow, again=_LOAD, gap=_MAP_GAP)
+        yield Look(self.name("monitors"), self.monitors, 3 * interval, fast, slow, again=0.0, gap=_GAP)
+        yield Look(self.name("log"), self.log, 3600.0, 3600.0, slow, again=float("inf"))
+
+    def close(self) -> None:
+        """End its connection, in a thread: librados may wait for what hangs."""
+        held, self._connection = self._connection, None
+        if held is not None:
+            threading.Thread(target=held.close, name="ceph-close", daemon=True).start()
+
+    # -- looks
+
+    def health(self) -> Found:
+        """Ask for all health checks; connect first where that is not done."""
+        if not self._is_there():
+            return Found(None)
+        answers = self._asked(lambda connection: {"health": connection.ask("health", detail="detail")}, connect=True)
+        bad = not isinstance(answers.get("health"), dict) or answers["health"].get("status") != "HEALTH_OK"
+        if bad != self._restless:
+            self._restless = bad
+            self._hurry(self.name("map"), self.name("monitors"))
+        return Found(answers, bad)
+
+    def map(self) -> Found:
+        """Ask for OSDs, monitors, pools and placement groups."""
+
+        def ask(connection: Connection) -> dict[str, Any]:
+            quorum = connection.ask("quorum_status")
+            self._monitors.learn(quorum)
+            return {
+                "status": _only(connection.ask("status"), _STATUS),
+                "tree": [_only(one, _NODE) for one in _rows(connection.ask("osd tree"), "nodes", "stray")],
+                "dump": _dumped(connection.ask("osd dump")),
+                "quorum": quorum,
+                "df": _only(connection.ask("df"), ("stats", "pools")),
+            }
+
+        return Found(self._asked(ask))
+
+    def load(self) -> Found:
+        """Ask for the latency of each OSD."""
+        return Found(self._asked(lambda connection: {"perf": connection.ask("osd perf")}), self._restless)
+
+    def monitors(self) -> Found:
+        """Listen to each monitor."""
+        rows = self._monitors.listen(self._conf, self.place.monitors, self._deadline)
+        if not rows:
+            return Found(None)
+        silent = any(row["outcome"] not in (ACCEPTED, BLIND) for row in rows)
+        return Found({"cluster": self.place.name, "fsid": self._fsid(), "monitors": rows}, silent)
+
+    def log(self) -> Found:
+        """Return the lines that were pushed."""
+        return Found({"cluster": self.place.name, "fsid": self._fsid(), **self._pushed.take()})
+
+    # -- the connection
+
+    def _is_there(self) -> bool:
+        """Read the configuration; tell whether there is a cluster at all."""
+        if self.place.conf is None:
+            return True
+        try:
+            with self.place.conf.open("rb") as file:
+                self._conf = ceph_conf.parse(file.read(_LARGEST))
+        except FileNotFoundError:
+            return self._connection is not None  # pmxcfs restarts: who is connected stays so
+        except OSError:
+            return True  # librados says what is wrong with it
+        return True
+
+    def _asked(self, ask: Callable[[Connection], dict[str, Any]], *, connect: bool = False) -> dict[str, Any]:
+        """Return the answers with the cluster's name; or what keeps us from them. Empty while nobody is connected."""
+        about: dict[str, Any] = {"cluster": self.place.name, "fsid": self._fsid()}
+        try:
+            connection = self._connected() if connect else self._connection
+            if connection is None:
+                return about
+            about["fsid"] = connection.fsid
+            return {**about, **ask(connection)}
+        except CephKeyMissingError as error:
+            return {**about, "keyless": str(error)}
+        except CephSilentError as error:
+            return {**about, "silent": str(error)}
+        except CephError as error:
+            self.close()
+            return {**about, "trouble": str(error)}
+
+    def _connected(self) -> Connection:
+        """Return the connection, made anew where there is none; what was refused is tried again with growing pauses.
+
+        :raises CephError: see :class:`agent.sources.librados.Connection`.
+        """
+        with self._connecting:
+            if self._connection is not None:
+                return self._connection
+            if time.monotonic() < self._due and self._refused:
+                raise CephError(self._refused)
+            try:
+                connection = Connection(self.place, self._deadline)
+                wanted = self._conf.fsid
+                if wanted and wanted != connection.fsid:
+                    connection.close()
+                    raise CephError(f"{self.place.conf} is of cluster {wanted}, its monitors are of {connection.fsid}")  # noqa: TRY301
+                connection.watch(self._push)
+            except (CephSilentError, CephKeyMissingError):
+                raise
+            except CephError as error:
+                self._refused, self._due = str(error), time.monotonic() + self._pause
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+                raise
+            self._connection, self._refused, self._pause = connection, "", _FIRST_PAUSE
+        self._hurry(self.name("map"), self.name("load"), self.name("monitors"))
+        return connection
+
+    def _push(self, line: Mapping[str, Any]) -> None:
+        self._pushed.add(line)
+        self._hurry(self.name("log"), self.name("health"), self.name("map"))
+
+    def _fsid(self) -> str:
+        return self._connection.fsid if self._connection is not None else self._conf.fsid
+
+
+class CephSource:
+    """All clusters that this node's storages use. As :class:`agent.sources.looking.LookingSource`, which does the work."""
+
+    ended: Final = False
+
+    def __init__(
+        self, own: Place, root: Path, configured: Configured, *, deadline: int, interval: float, map_interval: float, background: Background
+    ) -> None:
+        self._own, self._root, self._configured = own, root, configured
+        self._deadline, self._interval, self._map_interval = deadline, interval, map_interval
+        self._clusters: dict[str, Cluster] = {}
+        self._looking = LookingSource(Source.CEPH, (), background=background)
+        self._due = 0.0
+
+    def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
+        """Take the looks that are due; now and then look whether storage.cfg names another cluster."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _CLUSTERS
+            self._follow({place.name: place for place in (self._own, *external(self._configured.storages(*_TYPES), self._root))})
+        return self._looking.read_batch(max_records, timeout)
+
+    def wake(self) -> None:
+        """Make a waiting :meth:`read_batch` return at once. Callable from any thread."""
+        self._looking.wake()
+
+    def close(self) -> None:
+        """Give up looking; connections end by themselves."""
+        self._looking.close()
+        for cluster in self._clusters.values():
+            cluster.close()
+
+    def _follow(self, wanted: Mapping[str, Place]) -> None:
+        for name, cluster in [*self._clusters.items()]:
+            if wanted.get(name) != cluster.place:
+                self._looking.drop([cluster.name(look) for look in ("health", "map", "load", "monitors", "log")])
+                cluster.close()
+                del self._clusters[name]
+        for name, place in wanted.items():
+            if name not in self._clusters:
+                cluster = self._clusters[name] = Cluster(place, self._deadline, self._looking.hurry)
+                self._looking.add(cluster.looks(self._interval, self._map_interval))
+
+
+def own_place(root: Path, conf: Path | None, client: str, keyring: Path | None) -> Place:
+    """Return how this cluster's own Ceph is reached: ``root`` is /etc/pve."""
+    found = conf or (root / "ceph.conf")
+    keyrings = (keyring,) if keyring else (root / "ceph" / f"ceph.{client}.keyring", Path(f"/etc/ceph/ceph.{client}.keyring"))
+    return Place(OWN, found, tuple(Key(client, one) for one in keyrings))
+
+
+def external(storages: tuple[Storage, ...], root: Path) -> Iterator[Place]:
+    """Yield the clusters that storages name by ``monhost``, each once.
+
+    Proxmox VE keeps a storage's key in priv/ceph/STORAGE.keyring and its options in priv/ceph/STORAGE.conf (PVE/Storage/RBDPlugin.pm,
+    PVE/CephConfig.pm), for root only; a key for the agent may stand in /etc/faultline/ceph.
+    """
+    seen: set[frozenset[str]] = set()
+    for storage in sorted(storages, key=lambda one: one.id):
+        monitors = storage.values.get("monhost", "")
+        hosts = frozenset(address.host for host in ceph_conf.mon_hosts(monitors) for address in host)
+        if not hosts or hosts in seen:
+            continue
+        seen.add(hosts)
+        ours, theirs = Path("/etc/faultline/ceph") / f"{storage.id}.keyring", root / "priv" / "ceph" / f"{storage.id}.keyring"
+        keys = (Key("client.faultline", ours), Key(f"client.{storage.values.get('username', 'admin')}", theirs))
+        yield Place(storage.id, None, keys, ",".join(monitors.replace(";", ",").replace(",", " ").split()))
+
+
+def _rows(answer: object, *names: str) -> list[dict[str, Any]]:
+    found = [answer.get(name) for name in names] if isinstance(answer, dict) else []
+    return [row for rows in found if isinstance(rows, list) for row in rows if isinstance(row, dict)]
+
+
+def _only(answer: object, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return these of an answer's fields."""
+    return {name: answer[name] for name in names if name in answer} if isinstance(answer, dict) else {}
+
+
+def _dumped(answer: object) -> dict[str, Any]:
+    return {
+        **_only(answer, _FLAGS),
+        "pools": [_only(one, _POOL) for one in _rows(answer, "pools")],
+        "osds": [_only(one, _OSD) for one in _rows(answer, "osds")],
+    }
