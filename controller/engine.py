@@ -187,7 +187,7 @@ class Engine:
         transaction.incidents.append(report)
         payload = report.model_dump_json()
         for performer, changes in self._performers.items():
-            if report.change in changes:
+            if report.change in changes and not report.planned:
                 key = f"{performer}:{report.id}:{report.number}"
                 transaction.outbox.append(OutboxRow(performer, report.id, report.number, payload, key))
         log.info("incident", change=report.change.value, id=report.id, cause=report.cause, entity=report.entity, nodes=list(report.nodes))

@@ -48,7 +48,7 @@ def bounded_strategy(annotation: Any, bounds: dict[str, Any]) -> st.SearchStrate
     if annotation is int:
         return st.integers(bounds["ge"], bounds.get("le", 2**63 - 1))
     if annotation is float:
-        return st.floats(bounds["ge"], allow_nan=False, allow_infinity=False)
+        return st.floats(bounds["ge"], bounds.get("le"), allow_nan=False, allow_infinity=False)
     if pattern := bounds.get("pattern"):
         return st.from_regex(pattern, fullmatch=True).map(str.strip)
     return st.text(min_size=bounds.get("min_length", 0), max_size=bounds["max_length"])

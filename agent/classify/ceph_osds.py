@@ -97,10 +97,10 @@ class Osds:
         osds = list(_osds(nodes, parents))[:_MOST]
         buckets = list(_buckets(nodes, parents))
         yield from self._flagged(view, part(found, "dump"), record)
+        yield from self._gone(view, {osd.number for osd in osds}, record)
         view.hosts = {osd.number: osd.host for osd in osds}
         for osd in osds:
             yield from self._state(view, osd, record)
-        yield from self._gone(view, {osd.number for osd in osds}, record)
         down = {osd.number for osd in osds if not osd.up and self._is_failing(view, osd)}
         for bucket in buckets:
             yield from self._bucket(view, bucket, down, record)
@@ -149,7 +149,9 @@ class Osds:
     def _gone(self, view: View, there: set[int], record: RawRecord) -> Iterator[Event]:
         for osd in sorted((set(self._up) | view.failing) - there):
             view.failing -= {osd}
-            event = CephOsdMoved(subject=view.entity(EntityKind.CEPH_OSD, osd), seen=seen(record), to="removed")
+            event = CephOsdMoved(
+                subject=view.entity(EntityKind.CEPH_OSD, osd), seen=seen(record), to="removed", host=view.hosts.get(osd, "")
+            )
             yield from view.say(event, record, words=str(record.at))
 
     def _bucket(self, view: View, bucket: _Bucket, down: set[int], record: RawRecord) -> Iterator[Event]:

@@ -24,8 +24,6 @@ _EVERYWHERE: Final = frozenset(
         Cause.ISCSI_TARGET_DOWN,
         Cause.CEPH_HOST_DOWN,
         Cause.CEPH_MON_QUORUM,
-        Cause.CEPH_PG_INACTIVE,
-        Cause.CEPH_FULL,
     }
 )
 """The thing itself is gone, for whoever uses it and whether or not he noticed yet."""
@@ -43,9 +41,29 @@ _WHERE_SEEN: Final = frozenset(
 )
 """The thing is gone for the nodes that say so."""
 _WEAKENED: Final = frozenset(
-    {Cause.PATH_REDUNDANCY_LOST, Cause.NFS_SLOW, Cause.CEPH_OSD_DOWN, Cause.CEPH_PG_DEGRADED, Cause.CEPH_SLOW_OPS, Cause.CEPH_NEARFULL}
+    {
+        Cause.PATH_REDUNDANCY_LOST,
+        Cause.NFS_SLOW,
+        Cause.CEPH_OSD_DOWN,
+        Cause.CEPH_PG_DEGRADED,
+        Cause.CEPH_RECOVERY_SATURATION,
+        Cause.CEPH_SLOW_OPS,
+        Cause.CEPH_NEARFULL,
+    }
 )
 """The thing still serves."""
+_OF_POOLS: Final = frozenset(
+    {
+        Cause.CEPH_OSD_DOWN,
+        Cause.CEPH_PG_INACTIVE,
+        Cause.CEPH_PG_DEGRADED,
+        Cause.CEPH_RECOVERY_SATURATION,
+        Cause.CEPH_SLOW_OPS,
+        Cause.CEPH_NEARFULL,
+        Cause.CEPH_FULL,
+    }
+)
+"""What all pools of a cluster feel, for their data lies on the same OSDs."""
 
 
 def blast(state: CoreState, incident: Incident) -> Impact | None:
@@ -81,7 +99,10 @@ def _failed(state: CoreState, incident: Incident) -> list[str] | None:
     nodes = [node for node in incident.nodes if node != CONTROLLER]
     if incident.cause is Cause.NODE_STORAGE_NETWORK:
         return _lost_by(topology, incident.entity.partition("/")[2], incident.scope)
-    if incident.cause in _EVERYWHERE:
+    if incident.cause in _OF_POOLS and not incident.entity.startswith("ceph-pool/"):
+        pools = f"ceph-pool/{incident.entity.partition('/')[2].partition('/')[0]}/"
+        return sorted(name for name in topology.graph.names() if name.startswith(pools))
+    if incident.cause in _EVERYWHERE or incident.cause in _OF_POOLS:
         return [incident.entity]
     if incident.cause in _WHERE_SEEN or incident.cause in _WEAKENED:
         return seen_from(topology, incident.entity, nodes)

@@ -168,27 +168,65 @@ CAUSES: Final[dict[Cause, CauseInfo]] = {
         "critical", "Volume group {entity} is missing", ("Check the LUN under it (`multipath -ll`, `pvs`), then `vgchange -ay`.",)
     ),
     Cause.CEPH_OSD_DOWN: _I(
-        "major", "Ceph OSD {entity} is down", ("`ceph osd tree down`, then the OSD's journal and disk (`smartctl -a`).",)
+        "major",
+        "Ceph {entity} is down",
+        (
+            "See whether its disk or its daemon died: `ceph osd tree down`, `journalctl -u ceph-osd@N`, `smartctl -a DEVICE`.",
+            "Ceph takes it out after 10 minutes and copies its data elsewhere: `ceph osd set noout` while you work on it.",
+        ),
     ),
-    Cause.CEPH_HOST_DOWN: _I("critical", "Ceph host {entity} is down with all its OSDs", ("Check the host's power and cluster network.",)),
+    Cause.CEPH_HOST_DOWN: _I(
+        "critical",
+        "Ceph host {entity} is down with all its OSDs",
+        (
+            "Check the host's power, and its public and cluster network.",
+            "Take no other host with OSDs down before its data is whole again: with `size` 3 and `min_size` 2 a second one stops I/O.",
+        ),
+    ),
     Cause.CEPH_MON_QUORUM: _I(
         "critical",
-        "Ceph monitors of {entity} have no quorum",
-        ("Bring monitors back until a majority runs; no command is answered before.",),
+        "The monitors of {entity} have no quorum",
+        (
+            "Bring monitors back until a majority runs, `systemctl start ceph-mon@NAME`; before that no command is answered.",
+            "Guests go on with the maps that they have until an OSD fails or their tickets run out: start, move and stop nothing.",
+        ),
     ),
     Cause.CEPH_PG_INACTIVE: _I(
-        "critical", "Placement groups of {entity} serve no I/O", ("`ceph pg dump_stuck inactive`; bring OSDs back.",)
+        "critical",
+        "Placement groups of {entity} serve no I/O",
+        ("`ceph pg dump_stuck inactive` names them and the OSDs that they wait for: bring those back.",),
     ),
-    Cause.CEPH_PG_DEGRADED: _I("major", "Placement groups of {entity} have too few copies", ("`ceph -s`; let recovery run, add no load.",)),
+    Cause.CEPH_PG_DEGRADED: _I(
+        "major",
+        "Placement groups of {entity} have too few copies",
+        ("`ceph -s` shows whether recovery runs. Let it run: reboot no host, add no load.",),
+    ),
     Cause.CEPH_RECOVERY_SATURATION: _I(
-        "major", "Recovery starves clients of {entity}", ("`ceph config set osd osd_mclock_profile high_client_ops`.",)
+        "major",
+        "Recovery starves the clients of {entity}",
+        (
+            "Clients first: `ceph config set osd osd_mclock_profile high_client_ops`; before Ceph 17 `osd_max_backfills 1`.",
+            "If it is the network (`OSD_SLOW_PING_TIME_*`), recovery needs a network of its own: `cluster_network` in ceph.conf.",
+        ),
     ),
-    Cause.CEPH_NEARFULL: _I("major", "{entity} is nearly full", ("Add capacity or delete before it is full: then all writes stop.",)),
+    Cause.CEPH_NEARFULL: _I(
+        "major",
+        "Ceph {entity} is nearly full",
+        ("Add OSDs, or delete snapshots and images, before it is full: then all writes stop. `ceph osd df` shows an OSD that stands out.",),
+    ),
     Cause.CEPH_FULL: _I(
-        "critical", "{entity} is full: writes stop", ("Free space or raise the full ratio for a moment to be able to delete.",)
+        "critical",
+        "Ceph {entity} is full: writes stop",
+        (
+            "A quota is reached: `ceph osd pool set-quota POOL max_bytes …`.",
+            "Else raise the ratio for as long as deleting takes: `ceph osd set-full-ratio 0.97`, delete, then back to 0.95.",
+            "Guests whose writes hang go on by themselves when there is room again.",
+        ),
     ),
     Cause.CEPH_SLOW_OPS: _I(
-        "major", "Requests to {entity} are blocked", ("`ceph daemon osd.N dump_blocked_ops`; look at that OSD's disk.",)
+        "major",
+        "Requests to {entity} are blocked",
+        ("`ceph daemon osd.N dump_blocked_ops` on its host says what they wait for; look at that OSD's disk and network.",),
     ),
     Cause.STORAGE_CONFIG_BROKEN: _I(
         "critical",

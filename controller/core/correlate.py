@@ -131,6 +131,6 @@ def _forget(state: CoreState, envelope: Envelope, event: Event, now: int) -> Non
         for cell in [cell for cell in state.cells.values() if cell.node == envelope.node]:
             forget(state, cell, now)
     elif closed := forgotten(event):
-        cell_ = state.cells.get(cell_key(envelope.node, closed[0], "session", closed[1]))
+        cell_ = state.cells.get(cell_key(envelope.node, *closed))
         if cell_ is not None:
             forget(state, cell_, now)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from controller.core.blast import blast, guests_hit
 from controller.core.causes import CAUSES, Cause
+from controller.core.describe_ceph import ceph_title, ceph_why
 from controller.core.evidence import Answer
 from controller.core.report import Alternative, Change, Evidence, Guests, IncidentReport, Moment
 from controller.core.state import CONTROLLER, SEPARATOR, Cell, CoreState, Incident
@@ -35,6 +36,8 @@ def title(incident: Incident) -> str:
     text = info.sentence.format(entity=key_of(incident.entity))
     if incident.cause is Cause.NODE_STORAGE_NETWORK and incident.scope:
         text = f"Node {key_of(incident.entity)} lost its way to {incident.scope.replace('/', ' ', 1)}"
+    if incident.entity.startswith("ceph"):  # all nodes repeat what the monitors say
+        return ceph_title(incident)
     nodes = [node for node in incident.nodes if node not in {key_of(incident.entity), CONTROLLER}]
     return f"{text} ({_names(nodes)})" if nodes else text
 
@@ -64,7 +67,8 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         entity=incident.entity,
         title=title(incident),
         confidence=incident.confidence,
-        severity=info.severity,
+        severity="minor" if incident.planned else info.severity,
+        planned=incident.planned,
         nodes=tuple(incident.nodes),
         storages=tuple(sorted(seen | {one.storage for one in hit.storages} if hit is not None else seen)),
         guests=Guests(frozen=tuple(frozen), at_risk=tuple(at_risk)),
@@ -93,6 +97,7 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
     if well:
         lines.append(f"Against it: {_names(sorted({cell.node for cell in well}))} still reach it.")
     lines += _comparison(state, incident, roots)
+    lines += ceph_why(state, incident, roots, consequences)
     lines += _beforehand(state, incident)
     if consequences:
         things = sorted({f"{cell.entity.replace('/', ' ', 1)} on {cell.node}" for cell in consequences})

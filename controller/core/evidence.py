@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from events import block, cluster, iscsi, multipath, nfs
+from events import agent, block, ceph, cluster, iscsi, multipath, nfs
 from events.base import Event, Source, State
 from events.envelope import Envelope
 from events.nfs import NfsSilence
@@ -50,6 +50,8 @@ class Reading(NamedTuple):
     lasts: int = 0
     notices: int | None = None
     silent: bool = False
+    planned: bool = False
+    """An administrator meant it to be so."""
 
 
 ISCSI_NOTICES: Final = 7
@@ -193,6 +195,101 @@ def _nothing(_: Event) -> Readings:
     return ()
 
 
+def _source(event: Event) -> Readings:
+    assert isinstance(event, agent.AgentSourceFailed | agent.AgentSourceWorks)
+    return (Reading(_subject(event), "source", Answer.BAD if event.state is State.BAD else Answer.OK, via=event.source),)
+
+
+def _ceph_osd(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephOsdDown | ceph.CephOsdUp)
+    via = f"ceph-host/{event.subject.key.partition('/')[0]}/{event.host}" if event.host else ""
+    if isinstance(event, ceph.CephOsdUp):
+        return (Reading(_subject(event), "up", Answer.OK, via=via),)
+    return (Reading(_subject(event), "up", Answer.BAD, via=via, planned=event.planned),)
+
+
+def _ceph_host(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephHostDown | ceph.CephHostUp)
+    via = f"ceph-host/{event.subject.key.partition('/')[0]}/{event.within}" if event.within else ""
+    if isinstance(event, ceph.CephHostUp):
+        return (Reading(_subject(event), "up", Answer.OK, via=via),)
+    return (Reading(_subject(event), "up", Answer.BAD, via=via, planned=event.planned),)
+
+
+def _ceph_mon_down(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephMonDown)
+    return (Reading(_subject(event), "up", Answer.BAD, planned=event.planned),)
+
+
+def _ceph_mon_unreachable(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephMonUnreachable)
+    return (Reading(_subject(event), "reach", Answer.BAD, via=_way_to_mon(event), silent=event.how in _CEPH_SILENT),)
+
+
+def _ceph_mon_reachable(event: Event) -> Readings:
+    return (Reading(_subject(event), "reach", Answer.OK, via=_way_to_mon(event)),)
+
+
+def _way_to_mon(event: Event) -> str:
+    # The kernel's client has its own session, and loses it some time later.
+    return "kernel" if event.seen.source is Source.JOURNALD else ""
+
+
+_CEPH_SILENT: Final = frozenset({ceph.CephSilence.NO_REPLY, ceph.CephSilence.NO_ROUTE, ceph.CephSilence.SESSION_LOST})
+
+
+def _ceph_quorum_lost(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephQuorumLost)
+    # A node that hears no monitor cannot know whether they have a quorum: first of all it cannot hear them.
+    return (Reading(_subject(event), "quorum", Answer.BAD, layer=ROOT if event.reachable else PATHS),)
+
+
+def _ceph_degraded(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephPgsDegraded)
+    return (Reading(_subject(event), "redundancy", Answer.BAD, layer=VOLUMES, planned=event.planned),)
+
+
+def _ceph_slow(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephOpsSlow)
+    return (Reading(_subject(event), "ops", Answer.BAD, layer=VOLUMES, planned=event.planned),)
+
+
+def _ceph_near(event: Event) -> Readings:
+    entity = _subject(event)
+    return (
+        Reading(entity, "capacity", Answer.BAD),
+        Reading(entity, "full", Answer.OK),
+        *((Reading(entity, "full", Answer.OK, via="quota"),) if entity.startswith("ceph-pool/") else ()),
+    )
+
+
+def _ceph_full(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephFull)
+    entity = _subject(event)
+    if event.quota:
+        return (Reading(entity, "full", Answer.BAD, via="quota"),)
+    return (Reading(entity, "capacity", Answer.BAD), Reading(entity, "full", Answer.BAD))
+
+
+def _ceph_room(event: Event) -> Readings:
+    entity = _subject(event)
+    both = (Reading(entity, "capacity", Answer.OK), Reading(entity, "full", Answer.OK))
+    return (*both, Reading(entity, "full", Answer.OK, via="quota")) if entity.startswith("ceph-pool/") else both
+
+
+def _ceph_check(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephCheckRaised)
+    if not event.serious:
+        return ()
+    # A muted one is told apart: it is true, and nobody is to be called for it.
+    return (Reading(_subject(event), "check", Answer.BAD, via=event.code, layer=STORAGES, planned=event.muted),)
+
+
+def _ceph_check_cleared(event: Event) -> Readings:
+    assert isinstance(event, ceph.CephCheckCleared)
+    return (Reading(_subject(event), "check", Answer.OK, via=event.code, layer=STORAGES),)
+
+
 Read = Callable[[Event], Readings]
 
 _READERS: Final[dict[type[Event], Read]] = {
@@ -222,6 +319,29 @@ _READERS: Final[dict[type[Event], Read]] = {
     block.LvmVgComplete: _plain(layer=VOLUMES),
     block.ScsiLunVanished: _plain(layer=PATHS),
     block.ScsiLunPresent: _plain(layer=PATHS),
+    agent.AgentSourceFailed: _source,
+    agent.AgentSourceWorks: _source,
+    ceph.CephOsdDown: _ceph_osd,
+    ceph.CephOsdUp: _ceph_osd,
+    ceph.CephHostDown: _ceph_host,
+    ceph.CephHostUp: _ceph_host,
+    ceph.CephMonDown: _ceph_mon_down,
+    ceph.CephMonUnreachable: _ceph_mon_unreachable,
+    ceph.CephMonReachable: _ceph_mon_reachable,
+    ceph.CephQuorumLost: _ceph_quorum_lost,
+    ceph.CephPgsInactive: _plain(layer=PATHS),
+    ceph.CephPgsActive: _plain(layer=PATHS),
+    ceph.CephPgsDegraded: _ceph_degraded,
+    ceph.CephPgsClean: _plain(layer=VOLUMES),
+    ceph.CephRecoverySaturated: _plain(layer=PATHS),
+    ceph.CephRecoveryCalm: _plain(layer=PATHS),
+    ceph.CephOpsSlow: _ceph_slow,
+    ceph.CephOpsNormal: _plain(layer=VOLUMES),
+    ceph.CephNearFull: _ceph_near,
+    ceph.CephFull: _ceph_full,
+    ceph.CephCapacityNormal: _ceph_room,
+    ceph.CephCheckRaised: _ceph_check,
+    ceph.CephCheckCleared: _ceph_check_cleared,
     cluster.StorageInactive: _plain(layer=STORAGES, lasts=PVESTATD_LASTS),
     cluster.StorageActive: _plain(layer=STORAGES),
 }
@@ -255,6 +375,8 @@ _NOTICES: Final[dict[tuple[str, str], int]] = {
     ("nfs-export", "handle"): MOUNT_NOTICES,
     ("nfs-server", "handle"): MOUNT_NOTICES,
     ("iscsi-portal", "reach"): 5,
+    ("ceph-mon", "reach"): 9,
+    ("ceph", "quorum"): 9,
     ("iscsi-portal", "session"): ISCSI_NOTICES,
 }
 """Seconds from the first node's report of a fault until every node that looks must have noticed it, by kind of entity and aspect.
@@ -275,8 +397,10 @@ def _probed(found: Readings) -> Readings:
     )
 
 
-def forgotten(event: Event) -> tuple[str, str] | None:
-    """Return (portal, target) of a session that was closed: nothing is known of that way any more."""
+def forgotten(event: Event) -> tuple[str, str, str] | None:
+    """Return (entity, aspect, way) of what is no more: nothing is known of it then, neither good nor bad."""
     if type(event) is iscsi.IscsiSessionClosed:
-        return _subject(event), _target(event.target)
+        return _subject(event), "session", _target(event.target)
+    if type(event) is ceph.CephOsdMoved and event.to == "removed":
+        return _subject(event), "up", f"ceph-host/{event.subject.key.partition('/')[0]}/{event.host}" if event.host else ""
     return None

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 
 from events import definitions, host
 from events.base import Event
+from events.ceph import CephNearFull, CephRecoveryProgress
 from events.cluster import MemberJoined, MemberLeft, StorageConfigBroken, StorageConfigValid
 from events.nfs import NfsNameResolved
 from events.vocabulary import build, kind_name, kinds_of
@@ -25,6 +26,8 @@ _GONE: Final[dict[type[Event], type[Event]]] = {
     definitions.GuestGone: definitions.GuestDefined,
     definitions.HaResourceGone: definitions.HaResourceDefined,
     definitions.HaRuleGone: definitions.HaRuleDefined,
+    definitions.CephHostGone: definitions.CephHostDefined,
+    definitions.CephPoolGone: definitions.CephPoolDefined,
 }
 """Kind that ends a fact, to the kind that began it."""
 KINDS: Final[frozenset[type[Event]]] = frozenset(
@@ -34,6 +37,7 @@ KINDS: Final[frozenset[type[Event]]] = frozenset(
         *(StorageConfigBroken, StorageConfigValid),
         *(MemberJoined, MemberLeft),
         NfsNameResolved,
+        *(CephRecoveryProgress, CephNearFull),
     }
 )
 """Kinds that are facts."""
@@ -90,8 +94,18 @@ class Facts:
         return sorted(names)
 
     def addresses(self) -> dict[str, str]:
-        """Return the address of each NFS server's name: of several the smallest, for their order changes."""
-        return {name: min(one.addresses) for name, one in self.of(NfsNameResolved).items() if one.addresses}
+        """Return the address of each NFS server's name (of several the smallest, for their order changes) and of each Ceph monitor."""
+        servers = {name: min(one.addresses) for name, one in self.of(NfsNameResolved).items() if one.addresses}
+        return servers | {f"{fsid}/{one.name}": one.address for fsid, listed in self.monitors().items() for one in listed if one.name}
+
+    def monitors(self) -> dict[str, tuple[definitions.CephMonitor, ...]]:
+        """Return the monitors of each Ceph cluster: those that it lists itself, else those of its configuration; without ports."""
+        found = {fsid: one.monitors for fsid, one in self.of(definitions.CephDefined).items()}
+        found |= {fsid: one.monitors for fsid, one in self.of(definitions.CephMonitorsListed).items()}
+        bare = definitions.CephMonitor
+        return {
+            fsid: tuple(bare(name=one.name, address=_without_port(one.address)) for one in monitors) for fsid, monitors in found.items()
+        }
 
     def _reporting(self) -> set[str]:
         return {node for kind in kinds_of(host) for node in self._tables.get(kind, {})}
@@ -143,6 +157,13 @@ class Facts:
         """Take up what :meth:`dump` returned."""
         event = build(record["kind"], dict(record["body"]))
         self._tables.setdefault(type(event), {})[record["key"]] = Fact(event, record["at"])
+
+
+def _without_port(address: str) -> str:
+    """Return the host of an address as Ceph writes it: ``10.0.0.1:3300``, ``[fd00::1]:3300``, or without a port."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 def record_name(changed: Changed) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 from events.agent import AgentStarted, AgentStopped
 from events.base import Event
+from events.ceph import CephFlagsChanged, CephOsdMoved
 from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, StorageConfigChanged
 from events.iscsi import IscsiInitiatorStopped, IscsiTargetAnnouncement
 
@@ -71,6 +72,8 @@ def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
             yield Happening(at, f"node/{node}", f"the agent of {node} started, version {event.version}")
         case AgentStopped():
             yield Happening(at, f"node/{node}", f"the agent of {node} was stopped")
+        case CephFlagsChanged() | CephOsdMoved():
+            yield from _ceph(event, at)
         case HaNodeMaintenance():
             name = event.subject.key
             yield Happening(at, f"node/{name}", f"HA maintenance of {name} {'began' if event.active else 'ended'}", lasts=event.active)
@@ -82,6 +85,22 @@ def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
             yield Happening(at, str(event.subject), f"{event.subject.key} announced: {event.text}")
         case _:
             pass
+
+
+def _ceph(event: CephFlagsChanged | CephOsdMoved, at: int) -> Iterator[Happening]:
+    if isinstance(event, CephOsdMoved):
+        yield Happening(at, str(event.subject), f"Ceph {_MOVED[event.to].format(osd=event.subject.key.rpartition('/')[2])}")
+    elif event.flags:
+        yield Happening(at, str(event.subject), f"Ceph flags {', '.join(event.flags)} are set", lasts=True)
+    elif event.unset:
+        yield Happening(at, str(event.subject), f"Ceph flags {', '.join(event.unset)} were unset")
+
+
+_MOVED: Final = {
+    "out": "took osd.{osd} out: its data moves to others",
+    "in": "took osd.{osd} in again: data moves to it",
+    "removed": "no longer has an osd.{osd}",
+}
 
 
 def _configured(event: StorageConfigChanged, at: int) -> Iterator[Happening]:
@@ -115,8 +134,8 @@ class Recent:
         for key in alike:
             if self.all[key].text == one.text:
                 return []
-            if one.about.startswith("node/") and self.all[key].lasts:
-                del self.all[key]  # maintenance that ended
+            if one.about.startswith(("node/", "ceph/")) and self.all[key].lasts:
+                del self.all[key]  # maintenance that ended, or other flags than before
                 touched.append(key)
         self.all[one.key] = one
         touched.append(one.key)

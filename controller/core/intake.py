@@ -48,12 +48,17 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
         cell.notices = reading.notices
     if _flaps(state, cell, reading, at):
         return False
+    meant = reading.answer is Answer.BAD and reading.planned is not cell.planned
+    if reading.answer is Answer.BAD:
+        cell.planned, cell.layer = reading.planned, reading.layer
     if cell.answer is reading.answer:
         if cell.expires:
             # What holds until told otherwise outranks what must be renewed.
             cell.expires = lasting
             state.touch("cells", key)
-        return False
+        if meant:
+            state.touch("cells", key)
+        return meant
     again = reading.answer is Answer.BAD and cell.answer is Answer.OK and bool(cell.broke) and at - cell.since < CALM
     cell.answer, cell.since, cell.expires = reading.answer, at, lasting
     state.version += 1

@@ -73,6 +73,9 @@ def _silences(desk: Desk) -> None:
 def _progress(desk: Desk, incident: Incident) -> None:
     """Move an incident on by what its own cells say."""
     roots_bad = desk.bad(incident.roots)
+    if incident.planned and any(not cell.planned for cell in roots_bad):
+        incident.planned = False
+        desk.tell(incident, Change.REVISED, "it lasts longer than what was planned")
     if incident.state is IncidentState.RECOVERING:
         _finish(desk, incident, roots_bad)
     elif not roots_bad:
@@ -103,7 +106,8 @@ def _finish(desk: Desk, incident: Incident, roots_bad: list[Cell]) -> None:
     due = recovered + desk.timings.recovery_hold
     consequences = desk.bad(incident.consequences)
     if consequences:
-        due = recovered + desk.timings.consequence_hold
+        rebuilding = all(cell.entity.startswith("ceph") for cell in consequences)
+        due = recovered + (desk.timings.rebuild_hold if rebuilding else desk.timings.consequence_hold)
     else:
         last = [desk.state.cells[key].since for key in incident.consequences if key in desk.state.cells]
         due = max(due, max(last, default=0) + desk.timings.settle)

@@ -57,6 +57,7 @@ def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     if before is not None and verdict.onset - (before.recovered_at or 0) <= _window(desk, before):
         _take_over(desk, before, verdict)
         before.relapses += 1
+        before.planned = all(cell.planned for cell in desk.bad(before.roots))
         desk.move(before, Trigger.RELAPSED)
         before.resolved_at = before.recovered_at = None
         desk.tell(before, Change.REOPENED, "it broke again soon after it had recovered")
@@ -100,6 +101,7 @@ def _new(desk: Desk, verdict: Verdict, relapses: int) -> Incident:
     )
     desk.state.incidents[incident.id] = incident
     _take_over(desk, incident, verdict)
+    incident.planned = all(cell.planned for cell in desk.bad(incident.roots))
     desk.again(desk.now + desk.timings.confirm)
     return incident
 
@@ -142,6 +144,7 @@ def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
         desk.again(incident.changed_at + desk.timings.respite)  # more of the same: one message for all who join in
         return
     nodes, was = list(incident.nodes), title(incident)
+    incident.planned = incident.planned and all(desk.state.cells[key].planned for key in verdict.roots)
     if incident.state is IncidentState.RECOVERING:
         incident.relapses += 1
         desk.move(incident, Trigger.RELAPSED)

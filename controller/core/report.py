@@ -93,6 +93,8 @@ class IncidentReport(Part):
     score: float = 0.0
     """How much better the signs are explained with the cause than without, nats: below 0 they may be an accident."""
     timeline: tuple[Moment, ...] = ()
+    planned: bool = False
+    """Whether an administrator meant it (`noout`, a mute, a restart in order): it is listed and streamed, and nobody is called."""
     cluster: str
     at: str
     """When this change happened."""

@@ -54,6 +54,8 @@ class Cell:
     """Whether it was ever well."""
     silent: bool = False
     """Whether the way was last lost without an answer from the far end."""
+    planned: bool = False
+    """Whether an administrator meant it to be bad."""
     excerpt: str = ""
     origin: str = ""
     """Identity of the event that brought this answer."""
@@ -104,6 +106,8 @@ class Incident:
     recovered_at: int | None = None
     resolved_at: int | None = None
     relapses: int = 0
+    planned: bool = False
+    """Whether an administrator meant it, and nobody was told otherwise yet: then nobody is called."""
     merged_into: str = ""
     timeline: list[tuple[int, str, str]] = field(default_factory=list)
     proof: dict[str, tuple[int, str]] = field(default_factory=dict)

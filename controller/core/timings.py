@@ -23,6 +23,8 @@ class Timings:
     """How long everything must stay well before an incident is resolved."""
     consequence_hold: int = 120 * SECOND
     """How long consequences may outlast their recovered cause before they become a fault of their own."""
+    rebuild_hold: int = 86_400 * SECOND
+    """The same where data must be copied first: a disk that is back is made whole for hours, and that is no fault of its own."""
     flap_window: int = 45 * SECOND
     """A relapse this soon after recovery reopens; doubled from the third recurrence on."""
     flap_window_max: int = 180 * SECOND

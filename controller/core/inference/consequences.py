@@ -18,13 +18,26 @@ def follows(cell: Cell, roots: Iterable[Cell]) -> bool:
 
 
 def _from(cell: Cell, root: Cell) -> bool:
-    if cell.entity.startswith("ceph"):  # a cluster's health is everybody's: it does not matter who says it
-        return root.entity.startswith("ceph") and _fsid(cell) == _fsid(root)
+    if cell.entity.startswith("ceph"):
+        return root.entity.startswith("ceph") and _fsid(cell) == _fsid(root) and _within_ceph(cell, root)
     if root.node != cell.node or root.node == CONTROLLER:
         return False
     if cell.layer in {PATHS, VOLUMES}:
         return root.entity.startswith(_BENEATH_PATHS) or root.layer == PATHS
     return cell.layer == STORAGES and (root.entity.startswith(_BENEATH_STORAGES) or root.layer in {PATHS, VOLUMES})
+
+
+def _within_ceph(cell: Cell, root: Cell) -> bool:
+    """Tell whether trouble of a Ceph cluster may follow from other trouble of it."""
+    if cell.aspect == "quorum":  # a node that hears no monitor: its own ears
+        return root.entity.startswith("ceph-mon/") and root.node == cell.node
+    if cell.aspect == "check":
+        return True
+    # Data suffers by OSDs and hosts that are down, and by full ones; not by a monitor. It does not matter who says it.
+    return root.entity.startswith(("ceph-osd/", "ceph-host/", "ceph-pool/")) or root.aspect in _OF_DATA
+
+
+_OF_DATA: Final = frozenset({"quorum", "active", "recovery", "redundancy"})
 
 
 def _fsid(cell: Cell) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from controller.core.causes import Cause
+from controller.core.inference.ceph import is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NAMED, NODE_NETWORK, SUBNET, WAY
 from controller.core.inference.scene import Scene, coherent, is_network, is_of_mount, later, onset_of
@@ -25,7 +26,7 @@ _SERVER: Final = "nfs-server/"
 def reaching(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
     """Yield all faults that could explain cells about reaching something."""
     lost = [cell for cell in roots if is_network(cell)]
-    yield from _endpoints(scene, lost)
+    yield from _endpoints(scene, [cell for cell in lost if not is_ceph(cell)])
     yield from _addresses(scene, lost)
     yield from _targets(scene, roots, lost)
     yield from _rejections(scene, roots, lost)

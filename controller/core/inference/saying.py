@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from controller.core.causes import Cause
+from controller.core.inference.ceph import is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
-from controller.core.inference.likelihood import COMPONENT, DENIED, DIRECT, HOST, NODE
+from controller.core.inference.likelihood import DENIED, DIRECT, NODE
 from controller.core.inference.reaching import one_server
 from controller.core.inference.scene import Scene, coherent, is_network, kind_of
 from controller.core.state import Cell
@@ -34,21 +35,6 @@ DIRECT_CAUSES: Final[dict[tuple[str, str], Cause]] = {
     ("multipath-map", "redundancy"): Cause.PATH_REDUNDANCY_LOST,
     ("iscsi-target", "login"): Cause.ISCSI_TARGET_DOWN,
     ("vg", "vg"): Cause.VG_MISSING,
-    ("ceph-osd", "up"): Cause.CEPH_OSD_DOWN,
-    ("ceph-host", "up"): Cause.CEPH_HOST_DOWN,
-    ("ceph-mon", "up"): Cause.CEPH_MON_QUORUM,
-    ("ceph", "quorum"): Cause.CEPH_MON_QUORUM,
-    ("ceph", "active"): Cause.CEPH_PG_INACTIVE,
-    ("ceph-pool", "active"): Cause.CEPH_PG_INACTIVE,
-    ("ceph", "redundancy"): Cause.CEPH_PG_DEGRADED,
-    ("ceph-pool", "redundancy"): Cause.CEPH_PG_DEGRADED,
-    ("ceph", "recovery"): Cause.CEPH_RECOVERY_SATURATION,
-    ("ceph-pool", "capacity"): Cause.CEPH_NEARFULL,
-    ("ceph-osd", "capacity"): Cause.CEPH_NEARFULL,
-    ("ceph-pool", "full"): Cause.CEPH_FULL,
-    ("ceph-osd", "full"): Cause.CEPH_FULL,
-    ("ceph", "ops"): Cause.CEPH_SLOW_OPS,
-    ("ceph-osd", "ops"): Cause.CEPH_SLOW_OPS,
     ("cluster", "valid"): Cause.STORAGE_CONFIG_BROKEN,
     ("cluster", "quorum"): Cause.CLUSTER_QUORUM_LOST,
     ("node", "served"): Cause.PMXCFS_DOWN,
@@ -69,14 +55,13 @@ def cause_of(cell: Cell) -> Cause:
     return DIRECT_CAUSES.get(kind_of(cell), Cause.UNEXPLAINED)
 
 
-def said(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
+def said(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     """Yield the faults that cells speak of themselves."""
-    rest = [cell for cell in cells if not is_network(cell) and cell.aspect not in {"auth", "service"}]
+    rest = [cell for cell in cells if not (is_network(cell) or is_ceph(cell)) and cell.aspect not in {"auth", "service"}]
     yield from _each(scene, [cell for cell in rest if kind_of(cell) not in _HANDLES])
     yield from _handles(scene, [cell for cell in rest if kind_of(cell) in _HANDLES])
     yield from _servers(scene, rest)
-    yield from _nodes(scene, rest)
-    yield from _hosts(scene, rest)
+    yield from _nodes(scene, cells)
 
 
 def _each(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
@@ -139,30 +124,18 @@ def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
 
 
 def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
-    """Yield nodes that are gone: they left the cluster, their agents are silent, their OSDs are down."""
+    """Yield nodes that are gone: they left the cluster, their agents are silent, their OSDs and monitors are down."""
     gone = {cell.entity for cell in cells if kind_of(cell) == ("node", "member")}
     for entity in sorted(gone):
         name = entity.partition("/")[2]
         signs = [cell for cell in cells if cell.entity == entity and cell.aspect in _OF_A_DEAD_NODE]
-        osds = [cell for cell in cells if crush_host(cell) == name]
-        yield suppose(scene, Cause.NODE_DOWN, entity, [*signs, *osds], (), NODE)
+        daemons = [cell for cell in cells if host_of_daemon(cell) == name]
+        yield suppose(scene, Cause.NODE_DOWN, entity, [*signs, *daemons], (), NODE)
 
 
-def crush_host(cell: Cell) -> str:
-    """Return the CRUSH host of a cell about an OSD or a host of Ceph, empty for others."""
+def host_of_daemon(cell: Cell) -> str:
+    """Return the host of a cell about an OSD, a host or a monitor of Ceph; empty for others. Proxmox VE names all three by the node."""
+    if cell.entity.startswith("ceph-mon/"):
+        return cell.entity.rpartition("/")[2]
     host = cell.entity if cell.entity.startswith("ceph-host/") else cell.via
-    return host.rpartition("/")[2] if host.startswith("ceph-host/") else ""
-
-
-def _hosts(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
-    """Yield CRUSH hosts all of whose OSDs are down."""
-    groups: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        if crush_host(cell):
-            groups[cell.entity if cell.entity.startswith("ceph-host/") else cell.via].append(cell)
-    for host, group in groups.items():
-        osds = {cell.entity for cell in group}
-        if len(osds - {host}) < 2:
-            continue
-        well = [cell for cell in scene.well_of[host] if cell.via == host and cell.entity not in osds]
-        yield suppose(scene, Cause.CEPH_HOST_DOWN, host, group, well, HOST if host in osds else COMPONENT)
+    return host.rpartition("/")[2] if host.startswith("ceph-host/") and cell.aspect == "up" else ""

@@ -17,7 +17,7 @@ from controller.core.topology.names import at, properties, split
 from controller.core.topology.network import host_of
 from controller.core.topology.topology import Topology
 
-NETWORK: Final = frozenset({"nfs-server", "iscsi-portal", "iscsi-session", "server"})
+NETWORK: Final = frozenset({"nfs-server", "iscsi-portal", "iscsi-session", "server", "ceph-mon"})
 """Kinds of entities that a node reaches, or not, over its network."""
 REACHES: Final = frozenset({"reach", "session", "state"})
 """Aspects of those that say whether it does."""

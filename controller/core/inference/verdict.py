@@ -10,6 +10,7 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import ROOT
+from controller.core.inference.ceph import clusters
 from controller.core.inference.configured import configured
 from controller.core.inference.consequences import follows
 from controller.core.inference.hypothesis import Hypothesis, suppose
@@ -65,7 +66,9 @@ def judge(scene: Scene, timings: Timings) -> list[Verdict]:
     """Explain all bad cells of a scene."""
     by_key = {cell.key: cell for cell in scene.bad}
     roots = [cell for cell in scene.bad if cell.layer == ROOT]
-    candidates = sorted([*reaching(scene, roots), *said(scene, roots), *configured(scene, roots)], key=lambda one: one.name)
+    candidates = sorted(
+        [*reaching(scene, roots), *said(scene, roots), *clusters(scene, roots), *configured(scene, roots)], key=lambda one: one.name
+    )
     found = [verdict for part in _components(candidates) for verdict in _judge_part(scene, part, by_key, timings)]
     found = _with_consequences(_joined(found), scene.bad, by_key)
     explained = frozenset().union(*(one.cells for one in found)) if found else frozenset()
@@ -218,6 +221,7 @@ def _of_level(scene: Scene, cells: list[Cell]) -> list[Hypothesis]:
             merged[cell.entity].append(cell)
     found = [suppose(scene, Cause.ALL_PATHS_DOWN, entity, group, (), DIRECT) for entity, group in merged.items()]
     taken = {cell.key for group in merged.values() for cell in group}
-    rest = sorted(said(scene, [cell for cell in cells if cell.key not in taken]), key=lambda one: one.name)
+    free = [cell for cell in cells if cell.key not in taken]
+    rest = sorted([*said(scene, free), *clusters(scene, free)], key=lambda one: one.name)
     keys = {cell.key for cell in cells} - taken
     return found + greedy(rest, keys, (), NEVER).faults

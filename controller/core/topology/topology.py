@@ -14,9 +14,12 @@ from controller.core.topology.graph import Graph, Group, State
 from controller.core.topology.names import START, at
 from controller.core.topology.network import Networks
 from events.base import Event
+from events.ceph import CephNearFull, CephRecoveryProgress
 from events.definitions import GuestDefined, GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState, StorageDefined
 
-_APART: frozenset[type[Event]] = frozenset({GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState})
+_APART: frozenset[type[Event]] = frozenset(
+    {GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState, CephRecoveryProgress, CephNearFull}
+)
 """Kinds that are looked up when they are needed and change nothing that depends on anything."""
 
 _REMEMBERED = 64
