@@ -65,6 +65,7 @@ auth_service_required = cephx
 auth_client_required = cephx
 auth_allow_insecure_global_id_reclaim = false
 mon_allow_pool_delete = true
+mon_allow_pool_size_one = true
 mon_max_pg_per_osd = 1000
 # The machine of a test is no storage node: its disk may be full, its processors busy.
 mon_data_avail_warn = 2
@@ -201,6 +202,7 @@ def ceph_conf(layout: Layout, modules: Iterable[str]) -> str:
         f"mon_initial_members = {','.join(layout.monitors)}\n"
         f"memstore_device_bytes = {layout.osd_bytes}\n{_FIXED.format(modules=' '.join(sorted(set(modules) - ALWAYS_ON)))}{options}"
         f"log_file = {place}/log/$name.log\nadmin_socket = {place}/run/$name.asok\nrun_dir = {place}/run\n"
+        f"crash_dir = {place}/crash\n"
         f"[mon]\nmon_data = {place}/mon.$id\nmon_cluster_log_file = {place}/log/cluster.log\n"
         f"[mgr]\nmgr_data = {place}/mgr.$id\npublic_addr = 127.0.0.1\n"
         f"[osd]\nosd_data = {place}/osd.$id\npublic_addr = 127.0.0.1\ncluster_addr = 127.0.0.1\n{hosts}"

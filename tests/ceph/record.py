@@ -7,14 +7,17 @@ the cluster's log, changed answers; seconds since the fault began). What is larg
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import json
 import lzma
 import platform
+import shutil
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,7 +67,7 @@ class Recorder:
         self.entries: list[dict[str, Any]] = []
         self._begun = time.monotonic()
         self._stop = threading.Event()
-        self._watch = self.connection.rados.MonitorLog2(self.connection.cluster, "debug", self._line, None)
+        self.connection.cluster.monitor_log2("debug", self._line, None)
         self._thread = threading.Thread(target=self._poll, daemon=True)
         self.cluster = cluster
 
@@ -129,7 +132,10 @@ class Recorder:
 
 
 def record(cluster: CephCluster, case: Scenario, into: Path) -> dict[str, Any]:
-    """Play a scenario on a healthy cluster, write its files; return a line for the README."""
+    """Play a scenario on a healthy cluster, write its files; return what it took, and how many lines it gave.
+
+    :raises CephError: it did not happen as the scenario says.
+    """
     for step in case.before:
         step.run(cluster)
     cluster.wait_healthy()
@@ -155,6 +161,7 @@ def record(cluster: CephCluster, case: Scenario, into: Path) -> dict[str, Any]:
         into / "truth.json",
         {**truth, "nodes": nodes, "fsid": cluster.layout.fsid, "fault": [*map(str, case.fault)], "repair": [*map(str, case.repair)]},
     )
+    cluster.purge()
     return {
         "scenario": case.name,
         "seconds": recorder.entries[-1]["at"],
@@ -163,43 +170,79 @@ def record(cluster: CephCluster, case: Scenario, into: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: object) -> None:
-    """Write JSON, or a list as lines of JSON; packed when large. The other form of an earlier recording is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write JSON, or a list as lines of JSON; packed when large."""
     lines = path.suffix == ".jsonl" and isinstance(content, list)
     text = "".join(json.dumps(each) + "\n" for each in content) if lines else json.dumps(content, indent=1) + "\n"  # type: ignore[attr-defined]
-    packed = path.with_name(f"{path.name}.xz")
     if len(text) > LARGE:
-        path.unlink(missing_ok=True)
-        packed.write_bytes(lzma.compress(text.encode()))
+        path.with_name(f"{path.name}.xz").write_bytes(lzma.compress(text.encode()))
     else:
-        packed.unlink(missing_ok=True)
         path.write_text(text)
+
+
+def record_all(names: Iterable[str], into: Path, place: Path) -> Iterator[dict[str, Any]]:
+    """Record scenarios below ``into``, yield a line about each. One that fails costs its cluster; it is tried once more, on a new one.
+
+    :param place: where clusters live; they are not removed.
+    """
+    left = [*names]
+    failed: list[str] = []
+    for number in itertools.count(1):
+        with CephCluster(place / str(number)) as cluster:
+            versions = cluster.ask("versions")["overall"]
+            release = into / next(iter(versions)).split()[2].rpartition(".")[0]
+            release.mkdir(parents=True, exist_ok=True)
+            _write(release / "provenance.json", _provenance(versions))
+            while left:
+                name = left.pop(0)
+                made = place / str(number) / "made" / name
+                made.mkdir(parents=True)
+                try:
+                    told = record(cluster, scenario(name), made)
+                except CephError as error:
+                    yield {"scenario": name, "failed": str(error), "logs": str(place / str(number) / "log")}
+                    left = left if name in failed else [name, *left]
+                    failed.append(name)
+                    break
+                shutil.rmtree(release / name, ignore_errors=True)  # only what is whole replaces an earlier recording
+                shutil.copytree(made, release / name)
+                yield told
+        if not left:
+            return
+
+
+def _provenance(versions: Mapping[str, int]) -> dict[str, Any]:
+    system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    return {"versions": versions, "python": platform.python_version(), "system": system, "date": time.strftime("%Y-%m-%d", time.gmtime())}
+
+
+def note_sums(samples: Path, folder: str) -> None:
+    """Note the checksums of all recordings below ``folder`` in the samples' list of them, in place of those that stood there."""
+    noted = samples / "SHA256SUMS"
+    kept = [line for line in noted.read_text().splitlines() if not line.split("  ", 1)[1].startswith(f"{folder}/")]
+    files = (path for path in (samples / folder).glob("*/**/*") if path.is_file())
+    now = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(samples)}" for path in files]
+    noted.write_text("".join(f"{line}\n" for line in sorted((*kept, *now), key=lambda line: line.split("  ", 1)[1])))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Record scenarios, all by default."""
     parser = argparse.ArgumentParser(prog="python -m tests.ceph.record", description=__doc__)
     parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument("--dir", type=Path, help="keep the clusters' own files and logs there; a short path")
     parser.add_argument("scenario", nargs="*", default=[case.name for case in SCENARIOS])
     options = parser.parse_args(arguments)
     if reason := missing():
         sys.stderr.write(f"{reason}\n")
         return 1
-    with tempfile.TemporaryDirectory(prefix="flc") as directory, CephCluster(Path(directory)) as cluster:
-        versions = cluster.ask("versions")["overall"]
-        release = next(iter(versions)).split()[2].rpartition(".")[0]
-        for name in options.scenario:
-            try:
-                told = record(cluster, scenario(name), options.into / release / name)
-            except CephError as error:
-                told = {"scenario": name, "failed": str(error)}
-                cluster.recover()
+    status = 0
+    with tempfile.TemporaryDirectory(prefix="flc") as directory:
+        for told in record_all(options.scenario, options.into, options.dir.absolute() if options.dir else Path(directory)):
             sys.stdout.write(f"{json.dumps(told)}\n")
             sys.stdout.flush()
-        about = {"versions": versions, "python": platform.python_version(), "system": platform.freedesktop_os_release()["PRETTY_NAME"]}
-        about["date"] = time.strftime("%Y-%m-%d", time.gmtime())
-        _write(options.into / release / "provenance.json", about)
-    return 0
+            status |= "failed" in told
+    if (options.into.parent / "SHA256SUMS").exists():
+        note_sums(options.into.parent, options.into.name)
+    return status
 
 
 if __name__ == "__main__":
