@@ -51,6 +51,9 @@ QUICK: Final[Mapping[str, str]] = {
     "mgr_stats_period": "2",
     "mon_mgr_beacon_grace": "8",
     "mgr_beacon_period": "1",
+    # A cluster younger than 120 s is not blamed for having no manager; without one for 60 s it is in error, not only warned of.
+    "mon_mgr_mkfs_grace": "5",
+    "mon_mgr_inactive_grace": "10",
 }
 """Timings for tests. Each shortens a wait and changes nothing of what is said, or by whom; `{}` gives Ceph's own."""
 
@@ -71,6 +74,7 @@ mon_max_pg_per_osd = 1000
 mon_data_avail_warn = 2
 mon_data_avail_crit = 1
 mon_clock_drift_allowed = 1
+mon_warn_on_slow_ping_time = 5000
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_initial_weight = 1
 # With mclock an OSD measures its disk for half a minute at its first start, and recovery cannot be throttled by options.

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,32 +57,41 @@ RARE: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
 )
 """Asked once, in `healthy`."""
 _WATCHED: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (("health", {"detail": "detail"}), ("pg stat", {}))
+_WATCHED_BLIND: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (("status", {}), ("quorum_status", {}))
 _DEADLINE: Final = 3
 
 
 class Recorder:
-    """Watches one cluster as the agent would, on one connection, from a thread."""
+    """Watches one cluster as the agent would, on one connection, from a thread for each thing that is asked.
 
-    def __init__(self, cluster: CephCluster, conf: Path) -> None:
+    :param blind: monitors may not answer; which commands they still answer is then part of what is watched.
+    """
+
+    def __init__(self, cluster: CephCluster, conf: Path, *, blind: bool = False) -> None:
         self.connection = Connection(conf, CLIENT, _DEADLINE, connect=10)
         self.entries: list[dict[str, Any]] = []
+        self._blind = blind
         self._begun = time.monotonic()
         self._stop = threading.Event()
         self.connection.cluster.monitor_log2("debug", self._line, None)
-        self._thread = threading.Thread(target=self._poll, daemon=True)
+        watched = (*_WATCHED, *_WATCHED_BLIND) if blind else _WATCHED
+        self._threads = [threading.Thread(target=self._poll, args=command, daemon=True) for command in watched]
         self.cluster = cluster
 
     def begin(self) -> None:
         """Begin a timeline: now is its zero."""
         self.entries.clear()
         self._begun = time.monotonic()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def end(self) -> None:
         """End it; the connection as well."""
         self._stop.set()
-        self._thread.join(2 * _DEADLINE + 2)
+        for thread in self._threads:
+            thread.join(_DEADLINE + 2)
         self.connection.close()
+        self.entries.sort(key=lambda entry: float(entry["at"]))
 
     def note(self, **entry: object) -> None:
         """Add an entry with its time."""
@@ -96,14 +106,14 @@ class Recorder:
         entry = dict(zip(("line", "channel", "name", "who", "level", "text"), words, strict=True))
         self.note(kind="log", **entry, stamp=int(seconds) * 10**9 + int(nanoseconds), seq=int(number))
 
-    def _poll(self) -> None:
-        last: dict[str, object] = {}
+    def _poll(self, prefix: str, arguments: Mapping[str, object]) -> None:
+        """Ask one thing again and again, note each answer that differs from the one before."""
+        last: object = None
         while not self._stop.is_set():
-            for prefix, arguments in _WATCHED:
-                said = self.ask(prefix, arguments)
-                if said.get("answer", said.get("error")) != last.get(prefix):
-                    last[prefix] = said.get("answer", said.get("error"))
-                    self.note(kind="answer", command=prefix, **said)
+            said = self.ask(prefix, arguments)
+            if (now := said.get("answer", said.get("error"))) != last:
+                last = now
+                self.note(kind="answer", command=prefix, **said)
             self._stop.wait(0.3)
 
     def ask(self, prefix: str, arguments: Mapping[str, object]) -> dict[str, Any]:
@@ -116,13 +126,11 @@ class Recorder:
         return {"arguments": dict(arguments), "milliseconds": round((time.monotonic() - begun) * 1000, 2), **said}
 
     def picture(self, commands: Iterable[tuple[str, Mapping[str, object]]]) -> dict[str, Any]:
-        """Return the answers of all these commands; of none after the first that nobody answers, since each costs a deadline."""
-        answers: dict[str, Any] = {}
-        for prefix, arguments in commands:
-            answers[prefix] = self.ask(prefix, arguments)
-            if answers[prefix]["milliseconds"] >= 900 * _DEADLINE:
-                break
-        return answers
+        """Return the answers of all these commands; all are asked at once where each may cost a deadline."""
+        asked = [*commands]
+        with ThreadPoolExecutor(len(asked) if self._blind else 1) as pool:
+            said = pool.map(lambda command: self.ask(*command), asked)
+            return {prefix: answer for (prefix, _), answer in zip(asked, said, strict=True)}
 
     def play(self, steps: Iterable[Step]) -> None:
         """Do steps, noting each when it begins."""
@@ -139,7 +147,8 @@ def record(cluster: CephCluster, case: Scenario, into: Path) -> dict[str, Any]:
     for step in case.before:
         step.run(cluster)
     cluster.wait_healthy()
-    recorder = Recorder(cluster, cluster.node_conf(CUT_NODE) if case.nodes else cluster.layout.conf)
+    blind = case.blind or bool(case.nodes)
+    recorder = Recorder(cluster, cluster.node_conf(CUT_NODE) if case.nodes else cluster.layout.conf, blind=blind)
     commands = (*COMMANDS, *(RARE if case.name == "healthy" else ()))
     _write(into / "before.json", recorder.picture(commands))
     recorder.begin()

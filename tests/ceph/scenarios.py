@@ -232,6 +232,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         "both managers end: placement groups' states grow old, storage works",
         fault=(do("kill", "mgr.x", "mgr.y"), do("wait_for", "MGR_DOWN")),
         repair=(do("start", "mgr.x", "mgr.y"),),
+        lasts=15,
         truth=(),
         codes=frozenset({"MGR_DOWN"}),
     ),
