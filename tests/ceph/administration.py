@@ -51,6 +51,12 @@ class Administration:
             time.sleep(0.1)
         return time.monotonic() - begun
 
+    def wait_clean(self) -> float:
+        """Wait until all placement groups are clean, whatever else Ceph complains of."""
+        return self.wait(
+            lambda: [each["state_name"] for each in self.ask("status")["pgmap"]["pgs_by_state"]] == ["active+clean"], "all clean"
+        )
+
     def wait_healthy(self, seconds: float = 90.0) -> float:
         """Wait until the cluster is healthy; return how long that took."""
         return self.wait(self.healthy, "HEALTH_OK and all placement groups clean", seconds)

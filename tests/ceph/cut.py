@@ -34,8 +34,8 @@ class Cut:
         if reason := no_cuts():
             raise CephError(reason)
         numbers = ", ".join(map(str, ports))
-        drops = f"ip saddr {address} tcp dport {{ {numbers} }} drop; ip daddr {address} tcp sport {{ {numbers} }} drop;"
-        self._nft(f"table inet {self._table} {{ chain out {{ type filter hook output priority 0; {drops} }} }}")
+        drops = f"ip saddr {address} tcp dport {{ {numbers} }} drop\nip daddr {address} tcp sport {{ {numbers} }} drop\n"
+        self._nft(f"table inet {self._table} {{\nchain out {{\ntype filter hook output priority 0\n{drops}}}\n}}\n")
         self._made = True
 
     def mend(self) -> None:

@@ -1,15 +1,12 @@
 """What a small Ceph cluster is made of, as text: names, addresses, keys, ceph.conf, monmap arguments. Nothing here starts anything.
 
-Key format and key syntax: Ceph's manual, "Manual Deployment" and "User Management"; options: `ceph config help OPTION`.
+Keyrings: Ceph's manual, "Manual Deployment" and "User Management"; options: `ceph config help OPTION`.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import socket
-import struct
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +35,8 @@ QUICK: Final[Mapping[str, str]] = {
     # A store in memory says that it rotates, and recovery of rotating disks sleeps 0.1 s after each object.
     "osd_recovery_sleep_hdd": "0",
     "osd_recovery_sleep_hybrid": "0",
+    "osd_recovery_sleep_degraded_hdd": "0",
+    "osd_recovery_sleep_degraded_hybrid": "0",
     # A down OSD is out, and its data moves, after 600 s in production.
     "mon_osd_down_out_interval": "20",
     "mon_osd_report_timeout": "30",
@@ -172,11 +171,6 @@ def plan(directory: Path, **changes: object) -> Layout:
     ports = iter(free_ports(2 * len(layout.monitors)))
     chosen = {name: (next(ports), next(ports)) for name in layout.monitors}
     return Layout(directory, ports=chosen, fsid=layout.fsid, **changes)  # type: ignore[arg-type]
-
-
-def new_key() -> str:
-    """Return a cephx key: type 1 (AES), seconds, nanoseconds, length, 16 random bytes; in base64."""
-    return base64.b64encode(struct.pack("<hiih", 1, int(time.time()), 0, 16) + os.urandom(16)).decode()
 
 
 def keyring(name: str, key: str, caps: Mapping[str, str]) -> str:

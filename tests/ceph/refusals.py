@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.ceph.asking import CALLS
-from tests.ceph.cluster import CephCluster, missing
-from tests.ceph.layout import CLIENT, CLIENT_CAPS, keyring, new_key
+from tests.ceph.cluster import CephCluster, missing, new_key
+from tests.ceph.layout import CLIENT, CLIENT_CAPS, keyring
 
 LIMIT: Final = 40
 """Seconds after which a call that has not returned is said not to return."""

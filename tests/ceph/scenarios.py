@@ -266,6 +266,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
             do("create_pool", "single", size=1),
             do("wait_for", "POOL_NO_REDUNDANCY"),
             do("write_all", "single", objects=200, object_bytes=16384),
+            do("wait_clean"),
             do("kill", "osd.3"),
             do("wait_for", "OSD_DOWN", "PG_AVAILABILITY"),
         ),
