@@ -61,6 +61,17 @@ class Administration:
         """Wait until the cluster is healthy; return how long that took."""
         return self.wait(self.healthy, "HEALTH_OK and all placement groups clean", seconds)
 
+    def wait_calm(self, seconds: float = 120.0) -> None:
+        """Wait until the cluster is healthy and stays so for three seconds: after a fault health comes and goes."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.wait_healthy(deadline - time.monotonic())
+            calm = time.monotonic() + 3
+            while time.monotonic() < calm and _true(self.healthy):
+                time.sleep(0.3)
+            if time.monotonic() >= calm:
+                return
+
     def wait_for(self, *codes: str, seconds: float = 60.0) -> float:
         """Wait until all these health codes are raised; return how long that took."""
         return self.wait(lambda: set(codes) <= set(self.codes()), f"{', '.join(codes)} raised", seconds)

@@ -52,6 +52,9 @@ QUICK: Final[Mapping[str, str]] = {
     "mgr_beacon_period": "1",
     # A cluster younger than 120 s is not blamed for having no manager; without one for 60 s it is in error, not only warned of.
     "mon_mgr_mkfs_grace": "5",
+    # Since 18.2 a cluster younger than 60 s, or one whose leader is, is not blamed for a monitor that is down.
+    "mon_down_mkfs_grace": "5",
+    "mon_down_uptime_grace": "5",
     "mon_mgr_inactive_grace": "10",
 }
 """Timings for tests. Each shortens a wait and changes nothing of what is said, or by whom; `{}` gives Ceph's own."""

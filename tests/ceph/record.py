@@ -158,8 +158,7 @@ def record(cluster: CephCluster, case: Scenario, into: Path) -> dict[str, Any]:
         _write(into / "during.json", recorder.picture(COMMANDS))
         recorder.play(case.repair)
         recorder.note(kind="step", step="wait_healthy()")
-        cluster.wait_healthy(120)
-        time.sleep(3)
+        cluster.wait_calm()
         _write(into / "after.json", recorder.picture(COMMANDS))
     finally:
         recorder.end()
