@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 from tests.ceph.administration import Administration
 from tests.ceph.cut import Cut
 from tests.ceph.daemon import Daemon
-from tests.ceph.layout import CLIENT, CUT_NODE, NODES, Layout, caps_of, ceph_conf, keyring, plan
+from tests.ceph.layout import CLIENT, CUT_NODE, Layout, caps_of, ceph_conf, keyring, plan
 from tests.ceph.librados import CephError, Connection, load
 from tests.ceph.load import Load
 
@@ -264,18 +264,12 @@ class CephCluster(Administration):
 
     # -- one node's way
 
-    def node_conf(self, node: str = CUT_NODE) -> Path:
-        """Return a ceph.conf with which a client's connections come from that node's own address, 127.0.0.2 for instance."""
-        path = self.layout.directory / f"{node}.conf"
-        path.write_text(f"{self.layout.conf.read_text()}public_addr = {NODES[node]}\nms_bind_before_connect = true\n")
-        return path
-
     def cut(self, node: str = CUT_NODE) -> None:
         """Drop all packets between a node and the monitors.
 
         :raises CephError: nftables refuses: no root, no `nft`.
         """
-        self._cut.make(NODES[node], [port for pair in self.layout.ports.values() for port in pair])
+        self._cut.make(node, [port for pair in self.layout.ports.values() for port in pair])
 
     def mend(self) -> None:
         """Let all packets pass again."""

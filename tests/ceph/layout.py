@@ -18,8 +18,8 @@ CLIENT: Final = "client.faultline"
 CLIENT_CAPS: Final[Mapping[str, str]] = {"mon": "allow r", "mgr": "allow r"}
 """All that the agent's key may: read what monitors and managers know. No `osd`: it reads and writes no object."""
 
-NODES: Final[Mapping[str, str]] = {"pve1": "127.0.0.2", "pve2": "127.0.0.3", "pve3": "127.0.0.4"}
-"""Nodes that agents play, and the addresses that their connections come from."""
+NODES: Final[Mapping[str, int]] = {"pve1": 65101, "pve2": 65102, "pve3": 65103}
+"""Nodes that agents play, and the group (gid) whose sockets are the node's: :mod:`tests.ceph.cut`."""
 CUT_NODE: Final = "pve1"
 """The node that is cut off in scenarios."""
 
@@ -52,9 +52,10 @@ QUICK: Final[Mapping[str, str]] = {
     "mgr_beacon_period": "1",
     # A cluster younger than 120 s is not blamed for having no manager; without one for 60 s it is in error, not only warned of.
     "mon_mgr_mkfs_grace": "5",
-    # Since 18.2 a cluster younger than 60 s, or one whose leader is, is not blamed for a monitor that is down.
+    # Since 18.2 a cluster or leader younger than 60 s is not blamed for a monitor that is down, since 20.2 nor one added 180 s ago.
     "mon_down_mkfs_grace": "5",
     "mon_down_uptime_grace": "5",
+    "mon_down_added_grace": "5",
     "mon_mgr_inactive_grace": "10",
 }
 """Timings for tests. Each shortens a wait and changes nothing of what is said, or by whom; `{}` gives Ceph's own."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.ceph.cluster import CephCluster, missing
+from tests.ceph.cut import on_node
 from tests.ceph.layout import CLIENT, CUT_NODE
 from tests.ceph.librados import CephError, Connection
 from tests.ceph.scenarios import SCENARIOS, Scenario, Step, scenario
@@ -67,8 +68,8 @@ class Recorder:
     :param blind: monitors may not answer; which commands they still answer is then part of what is watched.
     """
 
-    def __init__(self, cluster: CephCluster, conf: Path, *, blind: bool = False) -> None:
-        self.connection = Connection(conf, CLIENT, _DEADLINE, connect=10)
+    def __init__(self, cluster: CephCluster, *, blind: bool = False) -> None:
+        self.connection = Connection(cluster.layout.conf, CLIENT, _DEADLINE, connect=10)
         self.entries: list[dict[str, Any]] = []
         self._blind = blind
         self._begun = time.monotonic()
@@ -147,8 +148,8 @@ def record(cluster: CephCluster, case: Scenario, into: Path) -> dict[str, Any]:
     for step in case.before:
         step.run(cluster)
     cluster.wait_healthy()
-    blind = case.blind or bool(case.nodes)
-    recorder = Recorder(cluster, cluster.node_conf(CUT_NODE) if case.nodes else cluster.layout.conf, blind=blind)
+    with on_node(CUT_NODE):
+        recorder = Recorder(cluster, blind=case.blind or bool(case.nodes))
     commands = (*COMMANDS, *(RARE if case.name == "healthy" else ()))
     _write(into / "before.json", recorder.picture(commands))
     recorder.begin()

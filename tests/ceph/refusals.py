@@ -18,10 +18,12 @@ from typing import Any, Final
 
 from tests.ceph.asking import CALLS
 from tests.ceph.cluster import CephCluster, missing, new_key
-from tests.ceph.layout import CLIENT, CLIENT_CAPS, keyring
+from tests.ceph.layout import CLIENT, CLIENT_CAPS, CUT_NODE, NODES, keyring
 
 LIMIT: Final = 40
 """Seconds after which a call that has not returned is said not to return."""
+SETTLED: Final = 20
+"""Seconds between the beginning of a state and the calls: a monitor that has lost its quorum goes on answering for about ten."""
 TIMED: Final = {"client_mount_timeout": "5", "rados_mon_op_timeout": "3", "rados_osd_op_timeout": "3"}
 """What the agent sets."""
 READY: Final = "ready"
@@ -36,7 +38,8 @@ class Asking:
         command = [sys.executable, "-m", "tests.ceph.asking", str(conf), name, call, json.dumps(options)]
         self.lines: list[str] = []
         self.connected = False
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, group=NODES[CUT_NODE])
 
     def ready(self) -> bool:
         """Wait until it is connected, or has ended because it cannot be."""
@@ -122,10 +125,9 @@ def silent(cluster: CephCluster) -> Iterator[dict[str, Any]]:
         yield {"state": f"{state}, connecting", **_alone(conf, "health")}
         end()
         cluster.wait_healthy(120)
-    node = cluster.node_conf()
-    asking = [Asking(node, CLIENT, call, TIMED) for call in CALLS]
+    asking = [Asking(conf, CLIENT, call, TIMED) for call in CALLS]
     yield from _during(asking, cluster.cut, "packets to the monitors dropped")
-    yield {"state": "packets to the monitors dropped, connecting", **_alone(node, "health")}
+    yield {"state": "packets to the monitors dropped, connecting", **_alone(conf, "health")}
     cluster.mend()
     cluster.wait_healthy(120)
 
@@ -151,7 +153,7 @@ def _alone(conf: Path, call: str, name: str = CLIENT) -> dict[str, Any]:
 def _during(asking: Iterable[Asking], begin: Callable[[], object], state: str) -> Iterator[dict[str, Any]]:
     ready = [each for each in asking if each.ready()]
     begin()
-    time.sleep(2)  # what was on its way has arrived
+    time.sleep(SETTLED)
     for each in ready:
         each.go()
     for each in ready:
