@@ -10,6 +10,8 @@ from tests.ceph.librados import CephError
 
 _THROTTLES = ("osd_recovery_sleep", "osd_max_backfills", "osd_recovery_max_active")
 _SLOW = ("osd_debug_inject_dispatch_delay_probability", "osd_debug_inject_dispatch_delay_duration", "osd_recovery_op_priority")
+_KEPT = frozenset(("rbd", ".mgr", "device_health_metrics"))
+"""Pools of a new cluster; the managers' own has the last name before Ceph 17."""
 _FLAGS = ("noout", "nodown", "noup", "noin", "nobackfill", "norecover", "norebalance")
 
 
@@ -49,13 +51,34 @@ class Administration:
             time.sleep(0.1)
         return time.monotonic() - begun
 
+    def wait_clean(self) -> float:
+        """Wait until all placement groups are clean, whatever else Ceph complains of."""
+        return self.wait(
+            lambda: [each["state_name"] for each in self.ask("status")["pgmap"]["pgs_by_state"]] == ["active+clean"], "all clean"
+        )
+
     def wait_healthy(self, seconds: float = 90.0) -> float:
         """Wait until the cluster is healthy; return how long that took."""
         return self.wait(self.healthy, "HEALTH_OK and all placement groups clean", seconds)
 
+    def wait_calm(self, seconds: float = 120.0) -> None:
+        """Wait until the cluster is healthy and stays so for three seconds: after a fault health comes and goes."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.wait_healthy(deadline - time.monotonic())
+            calm = time.monotonic() + 3
+            while time.monotonic() < calm and _true(self.healthy):
+                time.sleep(0.3)
+            if time.monotonic() >= calm:
+                return
+
     def wait_for(self, *codes: str, seconds: float = 60.0) -> float:
         """Wait until all these health codes are raised; return how long that took."""
         return self.wait(lambda: set(codes) <= set(self.codes()), f"{', '.join(codes)} raised", seconds)
+
+    def wait_muted(self, code: str) -> float:
+        """Wait until a health code is raised and muted: both take effect a moment after they were asked for."""
+        return self.wait(lambda: bool(self.ask("health", detail="detail")["checks"].get(code, {}).get("muted")), f"{code} muted")
 
     def wait_up(self, osd: int) -> float:
         """Wait until an OSD is up."""
@@ -75,10 +98,52 @@ class Administration:
 
     # -- what an administrator does
 
-    def create_pool(self, name: str, size: int = 3, pgs: int = 16) -> None:
-        """Create a replicated pool for RBD; ``min_size`` is Ceph's own rule, half of the copies rounded up."""
+    def create_pool(self, name: str, size: int = 3, pgs: int = 16, application: str = "rbd") -> None:
+        """Create a replicated pool; ``min_size`` is Ceph's own rule, half of the copies rounded up."""
         self.ask("osd pool create", pool=name, pg_num=pgs, pgp_num=pgs, pool_type="replicated", size=size)
-        self.ask("osd pool application enable", pool=name, app="rbd")
+        if application:
+            self.ask("osd pool application enable", pool=name, app=application)
+
+    def delete_pool(self, *names: str) -> None:
+        """Delete pools with all that is in them."""
+        for name in names:
+            self.ask("osd pool delete", pool=name, pool2=name, yes_i_really_really_mean_it=True)
+
+    def create_filesystem(self, name: str) -> None:
+        """Create a CephFS and its two pools, as Proxmox VE names them. No metadata server serves it."""
+        for part in ("metadata", "data"):
+            self.create_pool(f"{name}_{part}", pgs=8, application="")
+        self.ask("fs new", fs_name=name, metadata=f"{name}_metadata", data=f"{name}_data")
+
+    def remove_filesystem(self, name: str) -> None:
+        """Remove a CephFS and its pools."""
+        self.ask("fs fail", fs_name=name)
+        self.ask("fs rm", fs_name=name, yes_i_really_mean_it=True)
+        self.delete_pool(f"{name}_metadata", f"{name}_data")
+
+    def move_into_rack(self, rack: str, *hosts: str) -> None:
+        """Move CRUSH hosts into a rack of the default root, made when it is not there."""
+        self.ask("osd crush add-bucket", name=rack, type="rack", args=["root=default"])
+        for host in hosts:
+            self.ask("osd crush move", name=host, args=[f"rack={rack}"])
+
+    def dissolve_rack(self, rack: str, *hosts: str) -> None:
+        """Move a rack's CRUSH hosts back below the root, and remove it."""
+        for host in hosts:
+            self.ask("osd crush move", name=host, args=["root=default"])
+        self.ask("osd crush rm", name=rack)
+
+    def scrub(self, pool: str = "rbd") -> None:
+        """Let all placement groups of a pool be read and compared, now."""
+        self.ask("osd pool deep-scrub", who=[pool])
+
+    def repair_pool(self, pool: str = "rbd") -> None:
+        """Let all placement groups of a pool be compared, and what differs be made equal again."""
+        self.ask("osd pool repair", who=[pool])
+
+    def archive_crashes(self) -> None:
+        """Say that all reported crashes were seen."""
+        self.ask("crash archive-all")
 
     def set_flag(self, flag: str) -> None:
         """Set a flag of the OSD map: `noout`, `nodown`, `norebalance` and the like."""
@@ -144,8 +209,14 @@ class Administration:
         self.ask("osd in", ids=[str(osd)])
 
     def reset(self, osds: Iterable[int], hosts: Iterable[str]) -> None:
-        """Undo every setting that a method here makes, except pools."""
+        """Undo every setting that a method here makes, and what was made beside the pool `rbd`."""
         self.ask("osd in", ids=[str(osd) for osd in osds])
+        for filesystem in self.ask("fs ls"):
+            self.remove_filesystem(filesystem["name"])
+        self.delete_pool(*(set(self.ask("osd pool ls")) - _KEPT))
+        for rack in (node for node in self.ask("osd tree")["nodes"] if node["type"] == "rack"):
+            self.dissolve_rack(rack["name"], *hosts)
+        self.archive_crashes()
         for flag in _FLAGS:
             self.unset_flag(flag)
         self.unset_host_flag("noout", *hosts)

@@ -20,11 +20,11 @@ from typing import Any, Final, Self
 from tests.ceph.administration import Administration
 from tests.ceph.cut import Cut
 from tests.ceph.daemon import Daemon
-from tests.ceph.layout import CLIENT, CUT_NODE, NODES, Layout, caps_of, ceph_conf, keyring, new_key, plan
+from tests.ceph.layout import CLIENT, CUT_NODE, Layout, caps_of, ceph_conf, keyring, plan
 from tests.ceph.librados import CephError, Connection, load
 from tests.ceph.load import Load
 
-PROGRAMS: Final = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "rados", "monmaptool", "setpriv", "prlimit")
+PROGRAMS: Final = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "ceph-authtool", "rados", "monmaptool", "setpriv", "prlimit")
 MODULES: Final = Path("/usr/share/ceph/mgr")
 """Where Debian keeps the manager's Python modules."""
 BCRYPT: Final = (
@@ -85,7 +85,8 @@ class CephCluster(Administration):
     def _make(self) -> None:
         """Write configuration and keys; format monitors and OSDs, all at once: they use different files."""
         layout = self.layout
-        for place in (layout.directory, layout.directory / "log", layout.directory / "run", *map(layout.data, self.daemons)):
+        places = ("log", "run", "crash/posted")
+        for place in (layout.directory, *(layout.directory / each for each in places), *map(layout.data, self.daemons)):
             place.mkdir(parents=True, exist_ok=True)
         layout.conf.write_text(ceph_conf(layout, (place.name for place in MODULES.glob("[a-z]*/"))))
         (layout.directory / "python").mkdir(exist_ok=True)
@@ -162,6 +163,24 @@ class CephCluster(Administration):
         for name in names:
             self.daemons[name].kill()
 
+    def kill_manager(self) -> None:
+        """End the active manager as a crash does, and wait until another has taken over.
+
+        :raises CephError: none does.
+        """
+        name = self.ask("mgr stat")["active_name"]
+        self.kill(f"mgr.{name}")
+        self.wait(lambda: (now := self.ask("mgr stat"))["available"] and now["active_name"] != name, f"another manager than {name}")
+
+    def crash(self, *names: str) -> None:
+        """End daemons as a failed assertion does, and hand their reports to the cluster, as Debian's `ceph-crash.service` does."""
+        for name in names:
+            self.daemons[name].abort()
+        for report in (self.layout.directory / "crash").glob("*/meta"):
+            if (report.parent / "done").exists():
+                self.admin.give("crash post", report.read_bytes())
+                report.parent.rename(self.layout.directory / "crash" / "posted" / report.parent.name)
+
     def stop(self, *names: str) -> None:
         """End daemons as systemd does at a planned stop: an OSD says goodbye to its monitor."""
         for name in names:
@@ -175,6 +194,10 @@ class CephCluster(Administration):
             self._reformat(osd)
         for name in names:
             self.daemons[name].start()
+
+    def start_ended(self) -> None:
+        """Start all daemons that do not run."""
+        self.start(*(name for name, daemon in self.daemons.items() if not daemon.running))
 
     def _reformat(self, osd: int) -> None:
         place = self.layout.data(f"osd.{osd}")
@@ -207,6 +230,24 @@ class CephCluster(Administration):
         if not self.write(pool, objects=objects, object_bytes=object_bytes, seconds=seconds).finished():
             raise CephError(f"{objects} objects of {object_bytes} bytes were not written to {pool} within {seconds} s")
 
+    def purge(self, pool: str = "rbd") -> None:
+        """Remove all objects of a pool, so that what one scenario wrote does not fill another's OSDs."""
+        for load_ in self._loads:
+            load_.stop()
+        self._loads.clear()
+        _run(["rados", "-c", str(self.layout.conf), "purge", pool, "--yes-i-really-really-mean-it"])
+
+    def shorten(self, osd: int, pool: str = "rbd") -> None:
+        """Shorten one OSD's copy of an object behind Ceph's back: what a scrub finds when a disk returns something else than was written.
+
+        :raises CephError: the OSD is the primary of no object there is.
+        """
+        for name in self.admin.objects(pool):
+            if (acting := self.ask("osd map", pool=pool, object=name)["acting"])[0] != osd and osd in acting:
+                self.admin.ask_osd(osd, "truncobj", pool=pool, objname=name, len=1)
+                return
+        raise CephError(f"osd.{osd} holds no object of {pool} as a replica")
+
     def recover(self) -> None:
         """Undo what scenarios do, after one that failed half-way; return when the cluster is healthy.
 
@@ -216,28 +257,28 @@ class CephCluster(Administration):
         for load_ in self._loads:
             load_.stop()
         self.thaw(*self.daemons)
-        self.start(*(name for name, daemon in self.daemons.items() if not daemon.running))
+        self.start_ended()
         self.reset(self.layout.osds, tuple(self.layout.hosts))
         self.wait_healthy(120)
+        self.purge()
 
     # -- one node's way
-
-    def node_conf(self, node: str = CUT_NODE) -> Path:
-        """Return a ceph.conf with which a client's connections come from that node's own address, 127.0.0.2 for instance."""
-        path = self.layout.directory / f"{node}.conf"
-        path.write_text(f"{self.layout.conf.read_text()}public_addr = {NODES[node]}\nms_bind_before_connect = true\n")
-        return path
 
     def cut(self, node: str = CUT_NODE) -> None:
         """Drop all packets between a node and the monitors.
 
         :raises CephError: nftables refuses: no root, no `nft`.
         """
-        self._cut.make(NODES[node], [port for pair in self.layout.ports.values() for port in pair])
+        self._cut.make(node, [port for pair in self.layout.ports.values() for port in pair])
 
     def mend(self) -> None:
         """Let all packets pass again."""
         self._cut.mend()
+
+
+def new_key() -> str:
+    """Return a new cephx key of the type that this Ceph wants: 20.2 refuses those that earlier releases make."""
+    return subprocess.run(["ceph-authtool", "--gen-print-key"], capture_output=True, check=True, text=True).stdout.strip()
 
 
 def _run(*commands: Iterable[str]) -> None:

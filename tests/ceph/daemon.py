@@ -67,6 +67,12 @@ class Daemon:
         if self.process is not None:
             self.process.wait(10)
 
+    def abort(self, seconds: float = 30.0) -> None:
+        """End it as its own assertions do (SIGABRT): it writes a report of its crash first."""
+        self._signal(signal.SIGABRT)
+        if self.process is not None:
+            self.process.wait(seconds)
+
     def terminate(self, seconds: float = 15.0) -> None:
         """End it as systemd does (SIGTERM), with SIGKILL after ``seconds``."""
         self._signal(signal.SIGCONT)

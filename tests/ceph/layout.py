@@ -1,15 +1,12 @@
 """What a small Ceph cluster is made of, as text: names, addresses, keys, ceph.conf, monmap arguments. Nothing here starts anything.
 
-Key format and key syntax: Ceph's manual, "Manual Deployment" and "User Management"; options: `ceph config help OPTION`.
+Keyrings: Ceph's manual, "Manual Deployment" and "User Management"; options: `ceph config help OPTION`.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import socket
-import struct
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +18,8 @@ CLIENT: Final = "client.faultline"
 CLIENT_CAPS: Final[Mapping[str, str]] = {"mon": "allow r", "mgr": "allow r"}
 """All that the agent's key may: read what monitors and managers know. No `osd`: it reads and writes no object."""
 
-NODES: Final[Mapping[str, str]] = {"pve1": "127.0.0.2", "pve2": "127.0.0.3", "pve3": "127.0.0.4"}
-"""Nodes that agents play, and the addresses that their connections come from."""
+NODES: Final[Mapping[str, int]] = {"pve1": 65101, "pve2": 65102, "pve3": 65103}
+"""Nodes that agents play, and the group (gid) whose sockets are the node's: :mod:`tests.ceph.cut`."""
 CUT_NODE: Final = "pve1"
 """The node that is cut off in scenarios."""
 
@@ -38,6 +35,8 @@ QUICK: Final[Mapping[str, str]] = {
     # A store in memory says that it rotates, and recovery of rotating disks sleeps 0.1 s after each object.
     "osd_recovery_sleep_hdd": "0",
     "osd_recovery_sleep_hybrid": "0",
+    "osd_recovery_sleep_degraded_hdd": "0",
+    "osd_recovery_sleep_degraded_hybrid": "0",
     # A down OSD is out, and its data moves, after 600 s in production.
     "mon_osd_down_out_interval": "20",
     "mon_osd_report_timeout": "30",
@@ -51,6 +50,13 @@ QUICK: Final[Mapping[str, str]] = {
     "mgr_stats_period": "2",
     "mon_mgr_beacon_grace": "8",
     "mgr_beacon_period": "1",
+    # A cluster younger than 120 s is not blamed for having no manager; without one for 60 s it is in error, not only warned of.
+    "mon_mgr_mkfs_grace": "5",
+    # Since 18.2 a cluster or leader younger than 60 s is not blamed for a monitor that is down, since 20.2 nor one added 180 s ago.
+    "mon_down_mkfs_grace": "5",
+    "mon_down_uptime_grace": "5",
+    "mon_down_added_grace": "5",
+    "mon_mgr_inactive_grace": "10",
 }
 """Timings for tests. Each shortens a wait and changes nothing of what is said, or by whom; `{}` gives Ceph's own."""
 
@@ -65,11 +71,13 @@ auth_service_required = cephx
 auth_client_required = cephx
 auth_allow_insecure_global_id_reclaim = false
 mon_allow_pool_delete = true
+mon_allow_pool_size_one = true
 mon_max_pg_per_osd = 1000
 # The machine of a test is no storage node: its disk may be full, its processors busy.
 mon_data_avail_warn = 2
 mon_data_avail_crit = 1
 mon_clock_drift_allowed = 1
+mon_warn_on_slow_ping_time = 5000
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_initial_weight = 1
 # With mclock an OSD measures its disk for half a minute at its first start, and recovery cannot be throttled by options.
@@ -169,11 +177,6 @@ def plan(directory: Path, **changes: object) -> Layout:
     return Layout(directory, ports=chosen, fsid=layout.fsid, **changes)  # type: ignore[arg-type]
 
 
-def new_key() -> str:
-    """Return a cephx key: type 1 (AES), seconds, nanoseconds, length, 16 random bytes; in base64."""
-    return base64.b64encode(struct.pack("<hiih", 1, int(time.time()), 0, 16) + os.urandom(16)).decode()
-
-
 def keyring(name: str, key: str, caps: Mapping[str, str]) -> str:
     """Return one section of a keyring file."""
     return "".join([f"[{name}]\n\tkey = {key}\n", *(f'\tcaps {service} = "{cap}"\n' for service, cap in caps.items())])
@@ -201,6 +204,7 @@ def ceph_conf(layout: Layout, modules: Iterable[str]) -> str:
         f"mon_initial_members = {','.join(layout.monitors)}\n"
         f"memstore_device_bytes = {layout.osd_bytes}\n{_FIXED.format(modules=' '.join(sorted(set(modules) - ALWAYS_ON)))}{options}"
         f"log_file = {place}/log/$name.log\nadmin_socket = {place}/run/$name.asok\nrun_dir = {place}/run\n"
+        f"crash_dir = {place}/crash\n"
         f"[mon]\nmon_data = {place}/mon.$id\nmon_cluster_log_file = {place}/log/cluster.log\n"
         f"[mgr]\nmgr_data = {place}/mgr.$id\npublic_addr = 127.0.0.1\n"
         f"[osd]\nosd_data = {place}/osd.$id\npublic_addr = 127.0.0.1\ncluster_addr = 127.0.0.1\n{hosts}"

@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -57,26 +58,42 @@ class Connection:
             self.cluster.shutdown()
             raise CephError(f"connecting as {name}: {error}") from error
 
-    def raw(self, prefix: str, **arguments: object) -> bytes:
-        """Run a command of monitors or manager; return what it answers.
+    def give(self, prefix: str, content: bytes) -> None:
+        """Run a command that reads a file, with the file's content.
 
         :raises CephError: refused, or not answered in time.
         """
-        command = json.dumps({"prefix": prefix, "format": "json", **arguments})
+        self._told(prefix, self.cluster.mon_command, content, {})
+
+    def ask_osd(self, osd: int, prefix: str, **arguments: object) -> bytes:
+        """Run a command of one OSD; return what it answers.
+
+        :raises CephError: refused, or not answered in time.
+        """
+        return self._told(prefix, lambda command, given: self.cluster.osd_command(osd, command, given), b"", arguments)
+
+    def _told(
+        self, prefix: str, run: Callable[[str, bytes], tuple[int, bytes, str]], given: bytes, arguments: Mapping[str, object]
+    ) -> bytes:
         try:
-            code, answer, words = self.cluster.mon_command(command, b"")
+            code, answer, words = run(json.dumps({"prefix": prefix, "format": "json", **arguments}), given)
         except self.rados.Error as error:
             raise CephError(f"`{prefix}`: {error}") from error
         if code < 0:
             raise CephError(f"`{prefix}`: errno {-code}: {words}")
         return bytes(answer)
 
+    def objects(self, pool: str) -> list[str]:
+        """Return the names of a pool's objects."""
+        with self.cluster.open_ioctx(pool) as opened:
+            return [each.key for each in opened.list_objects()]
+
     def ask(self, prefix: str, **arguments: object) -> Any:
         """Run a command; return its JSON, None where it answers nothing.
 
         :raises CephError: refused, not answered in time, or no JSON.
         """
-        answer = self.raw(prefix, **arguments)
+        answer = self._told(prefix, self.cluster.mon_command, b"", arguments)
         try:
             return json.loads(answer) if answer.strip() else None
         except ValueError as error:
