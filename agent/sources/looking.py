@@ -5,7 +5,7 @@ is bad; each time a little off, so that the agents of a cluster do not ask one s
 waits for it and it is not taken again: one thing that hangs costs one thread.
 
 Records have ``look``, its name, and one of ``found`` (what the function returned, as JSON), ``error`` (an OSError's text) and
-``hung`` (seconds since the look began). A picture that did not change is yielded again only after ``again`` seconds.
+``hung`` (seconds since the look began; again each minute). A picture that did not change is yielded again only after ``again`` seconds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from events.base import Source
 _JITTER: Final = 0.1
 """Largest part of an interval that a look comes early."""
 _FOREVER: Final = 3600.0
+_HUNG_AGAIN: Final = 60.0
+"""Seconds after which a look that still hangs is told again."""
 
 
 class Found(NamedTuple):
@@ -54,7 +56,8 @@ class Look:
 class _State:
     due: float = 0.0
     began: float | None = None
-    said_hung: bool = False
+    hung_due: float = 0.0
+    """When a look under way is told to hang, for the first time or again."""
     last: tuple[str, str] | None = None
     yielded: float = 0.0
 
@@ -113,10 +116,12 @@ class LookingSource:
         records = [record for ended in self._background.collect() if (record := self._ended(ended, now)) is not None]
         for one in self._looks.values():
             look, state = one.look, one.state
-            if state.began is None and state.due <= now and self._background.start(look.name, look.take):
-                state.began, state.said_hung = now, False
-            elif state.began is not None and not state.said_hung and now - state.began >= look.deadline:
-                state.said_hung, state.last = True, None
+            if state.began is None and state.due <= now:
+                # A look that the source before this one left behind is not taken a second time: it is waited for like one of our own.
+                self._background.start(look.name, look.take)
+                state.began, state.hung_due = now, now + look.deadline
+            elif state.began is not None and state.hung_due <= now:
+                state.hung_due, state.last = now + _HUNG_AGAIN, None
                 records.append(self._record(look.name, "hung", f"{now - state.began:.1f}"))
         return records
 
@@ -143,13 +148,8 @@ class LookingSource:
 
     def _next(self) -> float:
         """Return when something is due: a look, or the deadline of one under way."""
-        return min((self._due(one) for one in self._looks.values()), default=time.monotonic() + _FOREVER)
-
-    @staticmethod
-    def _due(one: _Looked) -> float:
-        if one.state.began is None:
-            return one.state.due
-        return _FOREVER + one.state.began if one.state.said_hung else one.state.began + one.look.deadline
+        states = (one.state for one in self._looks.values())
+        return min((one.due if one.began is None else one.hung_due for one in states), default=time.monotonic() + _FOREVER)
 
     def _woken(self, seconds: float) -> bool:
         poller = select.poll()
