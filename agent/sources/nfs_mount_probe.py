@@ -7,7 +7,7 @@ system that is another one now. statfs(2) would not do: of an export whose direc
 kernel only logs "fileid changed". The child starts in a millisecond and leaves no memory behind.
 
 A child whose mount is dead sleeps in the kernel, where no signal reaches it until the server answers. It is left there; its mount is not
-asked again before it has ended.
+asked again before it has ended. A mount that takes the place of a dead one is another mount: it is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -25,6 +26,9 @@ _COMMAND: Final = ("/usr/bin/stat", "--cached=never", "--format=%Z", "--")
 _NUMBERS: Final = {os.strerror(number): name for number, name in errno.errorcode.items()}
 """Text of the C library to the name of its errno. The child speaks the C locale, and so does this process unless it asks for another."""
 _LONGEST: Final = 4096
+_NO_WATCH: Final = -1
+_MOST: Final = 128
+"""Most children at a time. Each mount has one at most, but mounts that are dead may be replaced again and again."""
 WELL, HUNG, BLIND = "ok", "hung", "blind"
 """Answers beside the names of errno values. ``blind``: the question could not be asked."""
 
@@ -41,7 +45,7 @@ class Answer(NamedTuple):
 class _Child:
     process: subprocess.Popen[bytes]
     watch: int
-    """A descriptor that becomes readable when the child ends (pidfd_open(2))."""
+    """A descriptor that becomes readable when the child ends (pidfd_open(2)), or none."""
     began: float
 
 
@@ -57,11 +61,10 @@ class Prober:
         """Return how many children have not ended."""
         return len(self._children)
 
-    def ask(self, targets: Iterable[str], seconds: float) -> dict[str, Answer]:
-        """Ask all mounts at once and return how each answered within ``seconds``."""
-        wanted = list(dict.fromkeys(targets))
+    def ask(self, mounts: Mapping[str, str], seconds: float) -> dict[str, Answer]:
+        """Ask all mounts at once and return how each answered within ``seconds``. ``mounts``: where each is, by what tells it apart."""
         left_behind, end = set(self._children), time.monotonic() + seconds
-        found = {target: answer for target in wanted if target not in left_behind and (answer := self._start(target)) is not None}
+        found = {mount: said for mount, at in mounts.items() if mount not in left_behind and (said := self._start(mount, at)) is not None}
         # What was left behind earlier is only looked after: a mount that is dead for an hour does not delay each look of that hour.
         fresh = self._children.keys() - left_behind
         while fresh and (left := end - time.monotonic()) > 0:
@@ -70,14 +73,16 @@ class Prober:
             fresh -= ended.keys()
         found |= self._ended(left_behind, 0.0)
         now = time.monotonic()
-        for target in wanted:
-            if target not in found:
-                waited = now - self._children[target].began
-                found[target] = Answer(HUNG, f"no answer for {waited:.0f} s", waited)
-        return {target: found[target] for target in wanted}
+        for mount in mounts:
+            if mount not in found:
+                waited = now - self._children[mount].began
+                found[mount] = Answer(HUNG, f"no answer for {waited:.0f} s", waited)
+        return {mount: found[mount] for mount in mounts}
 
-    def _start(self, target: str) -> Answer | None:
+    def _start(self, mount: str, target: str) -> Answer | None:
         began = time.monotonic()
+        if len(self._children) >= _MOST:
+            return Answer(BLIND, f"{_MOST} questions are unanswered", 0.0)
         try:
             process = subprocess.Popen(  # noqa: S603 - a fixed program; the target stands behind --
                 [*self._command, target],
@@ -89,21 +94,27 @@ class Prober:
             )
         except (OSError, ValueError) as error:
             return Answer(BLIND, str(error), 0.0)
-        self._children[target] = _Child(process, os.pidfd_open(process.pid), began)
+        watch = _NO_WATCH
+        with suppress(OSError):  # no descriptor is free: its end is noticed all the same, only later
+            watch = os.pidfd_open(process.pid)
+        self._children[mount] = _Child(process, watch, began)
         return None
 
-    def _ended(self, targets: set[str], seconds: float) -> dict[str, Answer]:
+    def _ended(self, mounts: set[str], seconds: float) -> dict[str, Answer]:
         """Wait until a child ends, at most so long, and return what those that ended say."""
         poller = select.poll()
-        by_fd = {self._children[target].watch: target for target in targets}
+        by_fd = {watch: mount for mount in mounts if (watch := self._children[mount].watch) != _NO_WATCH}
         for fd in by_fd:
             poller.register(fd, select.POLLIN)
-        return {target: self._reap(target) for fd, _ in poller.poll(seconds * 1000) if (target := by_fd[fd])}
+        ended = {by_fd[fd] for fd, _ in poller.poll(seconds * 1000)}
+        ended |= {mount for mount in mounts - set(by_fd.values()) if self._children[mount].process.poll() is not None}
+        return {mount: self._reap(mount) for mount in ended}
 
-    def _reap(self, target: str) -> Answer:
-        child = self._children.pop(target)
+    def _reap(self, mount: str) -> Answer:
+        child = self._children.pop(mount)
         took = time.monotonic() - child.began
-        os.close(child.watch)
+        if child.watch != _NO_WATCH:
+            os.close(child.watch)
         code = child.process.wait()
         assert child.process.stderr is not None
         with child.process.stderr as pipe:

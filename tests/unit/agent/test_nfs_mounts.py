@@ -39,6 +39,7 @@ from events.nfs import (
 from tests.fuse_pmxcfs import Pmxcfs, can_mount
 
 ROW = {"mounted": True, "source": "10.0.3.1:/e", "target": "/mnt/pve/nas", "storage": "nas", "security": "sys", "ro": False, "detail": ""}
+ROOT = {"root": "/"}
 mounts_for_real = pytest.mark.skipif(not can_mount(), reason="mounting takes root and /dev/fuse")
 
 
@@ -150,23 +151,82 @@ def test_a_child_that_is_killed_or_missing_says_nothing(tmp_path: Path) -> None:
     stubborn.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
     stubborn.chmod(0o755)
 
-    assert Prober(("/no/such/program",)).ask(["/"], 5)["/"].answer == BLIND
-    assert Prober((str(killed),)).ask(["/"], 20)["/"].answer == BLIND
+    assert Prober(("/no/such/program",)).ask(ROOT, 5)["root"].answer == BLIND
+    assert Prober((str(killed),)).ask(ROOT, 20)["root"].answer == BLIND
     hanging = Prober((str(stubborn),))
-    assert hanging.ask(["/"], 0.2)["/"].answer == HUNG
-    for child in hanging._children.values():
+    assert hanging.ask(ROOT, 0.2)["root"].answer == HUNG
+    kill(hanging)
+
+
+def kill(prober: Prober) -> None:
+    """End a prober's children and see that each is noticed."""
+    for child in prober._children.values():
         os.kill(child.process.pid, signal.SIGKILL)
     end = time.monotonic() + 20
-    while hanging.outstanding and time.monotonic() < end:
-        hanging.ask([], 0.1)
-    assert hanging.outstanding == 0
+    while prober.outstanding and time.monotonic() < end:
+        prober.ask({}, 0.1)
+    assert prober.outstanding == 0
+
+
+@mounts_for_real
+def test_a_mount_in_the_place_of_a_dead_one_is_asked(tmp_path: Path, mounted: Callable[[str], Pmxcfs]) -> None:
+    """After `umount -l` and a mount of another server at the same place the new mount's answer is told, while the old one still hangs."""
+    dead = mounted("nas")
+    prober = Prober()
+    watch(tmp_path, dead.mountpoint)
+    one = Mounts(Configured(tmp_path, "pve1"), tmp_path, 0.3, prober)
+    dead.hang()
+    before = answers(one)
+    dead.detach()
+    instead = Pmxcfs(dead.mountpoint, {})
+    try:
+        watch(tmp_path, tmp_path / "unused", dead.mountpoint)
+        mountinfo = tmp_path / "proc" / "self" / "mountinfo"
+        mountinfo.write_text(mountinfo.read_text().splitlines(keepends=True)[1])  # the same place, another device
+        end = time.monotonic() + 20
+        while (after := answers(one)) != [WELL] and time.monotonic() < end:
+            pass
+        left = prober.outstanding
+    finally:
+        instead.stop()
+    dead.answer()
+    kill(prober)
+
+    assert (before, after, left) == ([HUNG], [WELL], 1)
+
+
+def test_questions_without_an_answer_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many mounts die one after the other, only so many children are left in them; of more mounts nothing is said."""
+    monkeypatch.setattr("agent.sources.nfs_mount_probe._MOST", 2)
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    prober = Prober((str(slow),))
+    found = prober.ask(dict.fromkeys("abc", "/"), 0.1)
+
+    assert [found[name].answer for name in "abc"] == [HUNG, HUNG, BLIND]
+    kill(prober)
+
+
+def test_a_child_that_cannot_be_watched_is_noticed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a free descriptor for its end a child is asked for it: its answer comes, and nothing is left behind."""
+
+    def fails(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", fails)
+    prober, end = Prober(), time.monotonic() + 20
+    while (answer := prober.ask(ROOT, 0.1)["root"].answer) != WELL and time.monotonic() < end:
+        pass
+
+    assert (answer, prober.outstanding) == (WELL, 0)
 
 
 def test_real_programs_errors_are_understood() -> None:
     """The real stat(1) answers for a real directory, and its errors are known by the texts of the C library."""
-    found = Prober().ask(["/", "/no-such-directory"], 20)
+    found = Prober().ask({"here": "/", "nowhere": "/no-such-directory"}, 20)
 
-    assert (found["/"].answer, found["/no-such-directory"].answer) == (WELL, "ENOENT")
+    assert (found["here"].answer, found["nowhere"].answer) == (WELL, "ENOENT")
 
 
 def test_storages_that_are_not_mounted_are_known(tmp_path: Path) -> None:
