@@ -5,7 +5,8 @@ is bad; each time a little off, so that the agents of a cluster do not ask one s
 waits for it and it is not taken again: one thing that hangs costs one thread.
 
 Records have ``look``, its name, and one of ``found`` (what the function returned, as JSON), ``error`` (an OSError's text) and
-``hung`` (seconds since the look began; again each minute). A picture that did not change is yielded again only after ``again`` seconds.
+``hung`` (seconds since the look began; again each half minute). A picture that did not change is yielded again only after ``again``
+seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from events.base import Source
 _JITTER: Final = 0.1
 """Largest part of an interval that a look comes early."""
 _FOREVER: Final = 3600.0
-_HUNG_AGAIN: Final = 60.0
+_HUNG_AGAIN: Final = 30.0
 """Seconds after which a look that still hangs is told again."""
 
 

@@ -177,4 +177,9 @@ def _dicts(value: object) -> list[Row]:
 
 
 def _texts(row: Row, keys: tuple[str, ...]) -> Row:
-    return {key: value[:_MOST_TEXT] if isinstance(value := row.get(key), str) else "" for key in keys}
+    return {key: _clean(value) if isinstance(value := row.get(key), str) else "" for key in keys}
+
+
+def _clean(text: str) -> str:
+    """Return a text that can be part of an event: JSON may hold halves of characters."""
+    return text[:_MOST_TEXT].encode("utf-8", "replace").decode()

@@ -115,7 +115,7 @@ class Laboratory:
         while time.time() < end:
             arrived, told, cursor = self._faultline.since(cursor)
             outcome.heard |= {f"{one.node}: {one.kind}" for one in arrived if one.kind in sign.bad and one.subject in sign.subject}
-            self._note(outcome, told)
+            self._note(outcome, (one for one in told if one.report.change == "opened"))
             time.sleep(0.1)
 
     def _watch(

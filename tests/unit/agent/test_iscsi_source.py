@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from agent.sources.looking import LookingSource
 from agent.sources.names import Names
 from agent.sources.tcp import ACCEPTED, BLIND, NO_ROUTE, REFUSED, SILENT, connect_all
 from events.base import Source
+from tests.vanishing import vanishing
 
 HOSTS = Path(__file__).parents[2] / "samples" / "hosts"
 TARGET = "iqn.2005-10.org.freenas.ctl:pve-cluster"
@@ -151,28 +151,15 @@ def test_sessions_that_come_and_go_while_they_are_read_are_whole_or_left_out(tmp
     """The kernel may take a session away between two attributes of it: no error, and no row that lacks target or portal."""
     root = tmp_path / "root"
     shutil.copytree(HOSTS / "good" / "sys", root / "sys", symlinks=True)
-    one, end = initiator(tmp_path, "127.0.0.9", root=root, deadline=0.1), threading.Event()
+    one = initiator(tmp_path, "127.0.0.9", root=root, deadline=0.1)
     places = [*(root / "sys/class/iscsi_session").iterdir(), *(root / "sys/class/iscsi_connection").iterdir()]
-    churning = threading.Thread(target=churn, args=(places, tmp_path / "away", end))
-    churning.start()
-    try:
+    with vanishing(places, tmp_path / "away"):
         seen = [row for _ in range(300) for row in one.sessions().picture["sessions"]]
-    finally:
-        end.set()
-        churning.join()
 
     assert {(row["target"], row["address"], row["port"]) for row in seen} <= {
         (TARGET, "10.1.1.1", "3260"),
         (TARGET, "10.1.2.1", "3260"),
     }
-
-
-def churn(places: list[Path], away: Path, end: threading.Event) -> None:
-    """Take each of several directories away and put it back, until told to stop."""
-    while not end.is_set():
-        for place in places:
-            place.rename(away)
-            away.rename(place)
 
 
 def test_what_is_no_place_is_not_asked() -> None:

@@ -96,6 +96,17 @@ def test_a_hanging_look_is_told_once_and_not_taken_again(held: threading.Event) 
     assert [record.fields.get("found") for record in back] == ["true"]
 
 
+def test_a_look_that_still_hangs_is_told_again(held: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blindness is told now and then while it lasts, so that nothing rests on one message."""
+    monkeypatch.setattr("agent.sources.looking._HUNG_AGAIN", 0.1)
+    source = LookingSource(Source.NFS, [look("dead", lambda: Found(held.wait()), deadline=0.1)])
+    told = [float(record.fields["hung"]) for record in records(source, 1.0)]
+    source.close()
+
+    assert len(told) >= 3
+    assert told == sorted(told)
+
+
 def test_a_source_started_again_takes_no_hanging_look_twice(held: threading.Event) -> None:
     """Whoever starts a source again over the same background leaves a hanging look alone, waits for it in peace and gets its result."""
     background = Counting("kept")

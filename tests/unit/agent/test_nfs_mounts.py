@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import threading
@@ -257,6 +258,17 @@ def test_a_mount_that_is_well_is_said_once() -> None:
     assert said(classifier, 0, row) == [NfsMounted, NfsMountResponsive, NfsExportGranted, NfsHandleValid]
     assert said(classifier, 10, row) == []
     assert len(said(classifier, 301, row)) == 4
+
+
+def test_a_full_picture_on_request() -> None:
+    """When a controller does not know it, all that holds is said again at its next sight."""
+    classifier = NfsClassifier("pve1")
+    picture = record("mounts", 0, json.dumps([ROW | {"answer": "ok"}]))
+    first = classifier.classify(picture)
+    again = classifier.classify(picture)
+    classifier.repeat()
+
+    assert (len(first), again, classifier.classify(picture)) == (4, [], first)
 
 
 def test_denial_needs_two_sights_and_staleness_one() -> None:
