@@ -121,7 +121,10 @@ class Multipathd:
                 why = error
             else:
                 return made
-        raise why
+        try:
+            raise why
+        finally:
+            del why  # an error that its own frame holds is garbage that waits for the collector
 
 
 def _left(end: float) -> float:
