@@ -1,8 +1,8 @@
 """``python -m tests.lab.run``: break everything once on real machines, and print how soon it was seen, named and cleared.
 
 ``--short``: two machines and five faults; else three machines and every scenario. ``--only I3``: these rows. ``--record DIR``: journals,
-events and truth of the run, in the form of ``tests/samples``. Ends with 0 when every fault was seen in time, by every node that it hit, and
-cleared after its repair.
+NFS statistics, events and truth of the run, in the form of ``tests/samples``. Ends with 0 when every fault was seen in time, by every node
+that it hit, and cleared after its repair.
 """
 
 from __future__ import annotations
@@ -178,11 +178,13 @@ def table(outcomes: list[Outcome]) -> Table:
 
 
 def record(to: Path, site: Site, laboratory: Laboratory, events: Iterable[tuple[int, Envelope]]) -> None:
-    """Write journals, truth, and all events with the time at which the controller had them, in the form of ``tests/samples``."""
+    """Write journals, NFS statistics, truth, and all events with the time at which the controller had them, as in ``tests/samples``."""
     to.mkdir(parents=True)
     for name, guest in site.nodes.items():
         guest.check("journalctl -o export --boot > /tmp/journal.export", 300)
         guest.pull("/tmp/journal.export", to / f"{name}.export")
+        guest.check("cat /proc/self/mountstats > /tmp/mountstats")
+        guest.pull("/tmp/mountstats", to / f"{name}.mountstats")
     lines = [json.dumps(_truth(one)) for one in laboratory.outcomes if one.scenario.cause]
     (to / "truth.jsonl").write_text("\n".join(lines) + "\n")
     with lzma.open(to / "events.jsonl.xz", "wt", encoding="utf-8") as out:

@@ -336,6 +336,19 @@ def test_slowness_must_last() -> None:
     ]  # fmt: skip
 
 
+def test_slowness_is_told_with_what_waits_on_this_node() -> None:
+    """A slow mount's event has the round trip, the whole time with waiting, and how many requests waited for a slot."""
+    classifier, sums, found = NfsMounts(0.02), Totals(), list[Event]()
+    for number in range(4):
+        found += classifier.statistics({"h:/e": list(sums)}, record("statistics", 10 * number))
+        sums = sums.plus(Totals(100, 100, 0, 2000, 5000, 7000, sends=50, backlog=150))
+    (high,) = found
+
+    assert isinstance(high, NfsLatencyHigh)
+    assert (high.per_operation, high.execute, high.backlog) == (0.05, 0.07, 3)
+    assert high.seen.excerpt == "50.0 ms round trip, 70.0 ms with queueing, 10 requests/s, backlog 3"
+
+
 def test_idle_mounts_say_nothing() -> None:
     """A handful of requests makes no mean."""
     assert latency(NfsMounts(0.02), *[(4, 0.5)] * 5) == [[]] * 5
