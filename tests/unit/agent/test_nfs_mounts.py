@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -162,7 +164,8 @@ def test_a_child_that_is_killed_or_missing_says_nothing(tmp_path: Path) -> None:
 def kill(prober: Prober) -> None:
     """End a prober's children and see that each is noticed."""
     for child in prober._children.values():
-        os.kill(child.process.pid, signal.SIGKILL)
+        if child.process is not None:
+            os.kill(child.process.pid, signal.SIGKILL)
     end = time.monotonic() + 20
     while prober.outstanding and time.monotonic() < end:
         prober.ask({}, 0.1)
@@ -207,6 +210,39 @@ def test_questions_without_an_answer_are_bounded(tmp_path: Path, monkeypatch: py
 
     assert [found[name].answer for name in "abc"] == [HUNG, HUNG, BLIND]
     kill(prober)
+
+
+ASKS = """
+import sys
+sys.path[:0] = sys.argv[1].split(":")
+from agent.sources.nfs_mount_probe import Prober
+prober = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"))
+prober.ask({"0:52 /mnt/pve/nas": "/"}, 0.5)
+print(*(child.process.pid for child in prober._children.values()), flush=True)
+"""
+
+
+def test_an_agent_started_anew_leaves_a_dead_mount_alone() -> None:
+    """What an agent before this one left in a mount is known again: no second question, until it has ended; then the mount is asked."""
+    path = ":".join([*(one for one in sys.path if one), str(Path.cwd())])
+    left = int(subprocess.run([sys.executable, "-c", ASKS, path], capture_output=True, text=True, check=True, timeout=60).stdout)
+    again = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"))
+    other = Prober()
+    mount = {"0:52 /mnt/pve/nas": "/"}
+    try:
+        found = again.ask(mount, 0.2)["0:52 /mnt/pve/nas"]
+        seen = again.outstanding
+        assert other.ask(mount, 20)["0:52 /mnt/pve/nas"].answer == WELL  # another command's children are nobody's
+    finally:
+        os.kill(left, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while again.outstanding and time.monotonic() < end:
+        again.ask({}, 0.1)
+    after = again.ask(mount, 0.2)["0:52 /mnt/pve/nas"]
+
+    assert (found.answer, seen, after.answer, again.outstanding) == (HUNG, 1, HUNG, 1)
+    assert [child.process is not None for child in again._children.values()] == [True]
+    kill(again)
 
 
 def test_a_child_that_cannot_be_watched_is_noticed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
