@@ -113,7 +113,7 @@ demo: $(STAMP) ## three agents and a controller live through a real recording, i
 	@$(BIN)/python -m demo.run $(if $(HOLD),--hold)
 
 .PHONY: bench
-bench: $(STAMP) ## measure throughput, classification, footprint and latency, beside a yardstick in the same run (4 minutes; BENCH=--quick)
+bench: $(STAMP) ## measure throughput, classification, footprint, latency and, with QEMU, the agent among 40 paths, beside yardsticks in the same run (4 minutes, with QEMU 20; BENCH=--quick)
 	@$(BIN)/python -m bench.run $(BENCH)
 
 .PHONY: clean

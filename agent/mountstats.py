@@ -2,7 +2,9 @@
 
 Form: Linux ``net/sunrpc/stats.c`` (rpc_clnt_show_stats) and ``fs/nfs/super.c`` (nfs_show_stats), statvers 1.0 and 1.1; a line per
 operation has name, requests, transmissions, major timeouts, bytes sent and received, and milliseconds of queueing, of the round trip,
-and in all; since 5.3 also errors. Fields that later kernels add are ignored.
+and in all; since 5.3 also errors. A line per connection (``net/sunrpc/xprtsock.c``, xs_tcp_print_stats; ``xprtrdma/transport.c``) has port,
+binds, connects, their time, idle time, sends, receives, strange answers, and two sums of a queue's length at each send: of requests in
+all, and of those that waited for a free slot (the backlog). Fields that later kernels add are ignored.
 """
 
 from __future__ import annotations
@@ -14,8 +16,16 @@ _WAITING: Final = frozenset({"NULL", "LOCK", "LOCKT", "LOCKU", "NLM_LOCK", "GETL
 """Operations that may take long by their nature (somebody else holds the lock) or that no file waits for."""
 
 
+_CONNECTIONS: Final = frozenset({"tcp", "rdma"})
+_SENDS, _BACKLOG = 6, 10
+"""Places in a connection's line, behind its kind."""
+
+
 class Totals(NamedTuple):
-    """What one mount did since it was mounted: counts, and milliseconds summed over all requests."""
+    """What one mount did since it was mounted: counts, and milliseconds summed over all requests.
+
+    ``backlog`` is the sum over all ``sends`` of how many requests waited for a slot. Mounts that share a connection share both.
+    """
 
     requests: int = 0
     transmissions: int = 0
@@ -23,6 +33,8 @@ class Totals(NamedTuple):
     queue: int = 0
     round_trip: int = 0
     execute: int = 0
+    sends: int = 0
+    backlog: int = 0
 
     def __sub__(self, before: Totals) -> Totals:
         """Return what was done since ``before``."""
@@ -58,8 +70,17 @@ def _devices(text: str) -> Iterator[tuple[str, Totals]]:
             counting = True
         elif counting and source:
             sums = sums.plus(_operation(line))
+        elif source and line.startswith("\txprt:"):
+            sums = sums.plus(_connection(line))
     if source:
         yield source, sums
+
+
+def _connection(line: str) -> Totals:
+    kind, *fields = line.partition(":")[2].split() or [""]
+    if kind not in _CONNECTIONS or len(fields) < _BACKLOG or not all(fields[place - 1].isdecimal() for place in (_SENDS, _BACKLOG)):
+        return Totals()
+    return Totals(sends=int(fields[_SENDS - 1]), backlog=int(fields[_BACKLOG - 1]))
 
 
 def _operation(line: str) -> Totals:

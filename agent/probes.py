@@ -15,6 +15,7 @@ from agent.classify.iscsi_probe import IscsiClassifier
 from agent.classify.lvm_probe import LvmClassifier
 from agent.classify.multipath_probe import MultipathClassifier
 from agent.classify.nfs_probe import NfsClassifier
+from agent.classify.sight import Sighted
 from agent.config import Config
 from agent.pipeline import Classifier, Line
 from agent.record import Batch
@@ -44,18 +45,18 @@ def probes(config: Config) -> Iterator[Line]:
         mounts = mount_looks(
             configured(), interval=nfs.mounts_interval, deadline=nfs.mounts_deadline, latency_interval=nfs.latency_interval
         )
-        yield _line(Source.NFS, [*servers, *mounts], partial(NfsClassifier, node, limit=nfs.latency_limit))
+        yield _line(node, Source.NFS, [*servers, *mounts], partial(NfsClassifier, node, limit=nfs.latency_limit))
     if config.iscsi.enabled:
         iscsi = config.iscsi
         portals = iscsi_looks(configured(), interval=iscsi.interval, deadline=iscsi.deadline, sessions_interval=iscsi.sessions_interval)
-        yield _line(Source.ISCSI, portals, partial(IscsiClassifier, node))
+        yield _line(node, Source.ISCSI, portals, partial(IscsiClassifier, node))
     if config.multipath.enabled:
         paths = config.multipath
         maps = multipath_looks(interval=paths.interval, sysfs_interval=paths.sysfs_interval, deadline=paths.deadline, inquiry=paths.inquiry)
-        yield _line(Source.MULTIPATH, maps, partial(MultipathClassifier, node))
+        yield _line(node, Source.MULTIPATH, maps, partial(MultipathClassifier, node))
     if config.lvm.enabled:
         groups = lvm_looks(configured(), interval=config.lvm.interval, deadline=config.lvm.deadline)
-        yield _line(Source.LVM, groups, partial(LvmClassifier, node))
+        yield _line(node, Source.LVM, groups, partial(LvmClassifier, node))
     if config.ceph.enabled:
         yield _ceph(config, configured())
 
@@ -81,11 +82,11 @@ def _ceph(config: Config, configured: Configured) -> Line:
     return Line(Source.CEPH, follow, partial(CephClassifier, config.node.name))
 
 
-def _line(source: Source, looks: Sequence[Look], classifier: Callable[[dict[str, Any] | None], Classifier]) -> Line:
+def _line(node: str, source: Source, looks: Sequence[Look], classifier: Callable[[dict[str, Any] | None], Classifier]) -> Line:
     background = Background(source.value)
 
     def follow(cursor: str | None) -> AsyncIterator[Batch]:
         del cursor  # what is asked has a state, not a history
         return batches(LookingSource(source, looks, background=background), source.value)
 
-    return Line(source, follow, classifier)
+    return Line(source, follow, lambda memory: Sighted(node, classifier(memory)))

@@ -26,6 +26,10 @@ class BenchError(Exception):
     """A measurement could not be made; the text says why."""
 
 
+class NotHereError(Exception):
+    """A measurement takes what this machine does not have; the text says what. It is left out."""
+
+
 def wait(ready: Callable[[], object], what: str, seconds: float = _START, pause: float = 0.05) -> None:
     """Wait for a condition.
 

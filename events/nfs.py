@@ -99,6 +99,10 @@ class NfsLatencyHigh(BadEvent):
     kind: Literal["nfs.latency.high"] = "nfs.latency.high"
     per_operation: Seconds
     limit: Seconds
+    execute: Seconds | None = None
+    """The same with the time that requests waited on this node before they were sent."""
+    backlog: Count | None = None
+    """Requests that waited for a free slot whenever one was sent, on average."""
 
 
 class NfsLatencyNormal(OkEvent):

@@ -68,10 +68,14 @@ class Pmxcfs:
         os.eventfd_write(self._wake, 1)
         self._thread.join(5)
 
+    def detach(self) -> None:
+        """Take it out of the tree, as `umount -l` does: what is asked already waits on."""
+        _LIBC.umount2(os.fsencode(self.mountpoint), 2)
+
     def stop(self) -> None:
         """Unmount, as a restart does; what is below the mount point shows again."""
         self._answering.set()
-        _LIBC.umount2(os.fsencode(self.mountpoint), 2)
+        self.detach()
         self.crash()
 
     def _serve(self) -> None:

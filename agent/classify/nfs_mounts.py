@@ -158,10 +158,11 @@ class NfsMounts:
         if not self._changes.is_news(key, "slow" if slow else "", record.at, bad=slow):
             return
         rate = done.requests / seconds
-        queued = done.execute / done.requests / 1000
-        seen = _seen(record, f"{mean * 1000:.1f} ms round trip, {queued * 1000:.1f} ms with queueing, {rate:.0f} requests/s")
+        execute, backlog = done.execute / done.requests / 1000, round(done.backlog / max(1, done.sends))
+        waited = f"{mean * 1000:.1f} ms round trip, {execute * 1000:.1f} ms with queueing"
+        seen = _seen(record, f"{waited}, {rate:.0f} requests/s, backlog {backlog}")
         if slow:
-            yield NfsLatencyHigh(subject=subject, seen=seen, per_operation=mean, limit=self._limit)
+            yield NfsLatencyHigh(subject=subject, seen=seen, per_operation=mean, limit=self._limit, execute=execute, backlog=backlog)
         else:
             yield NfsLatencyNormal(subject=subject, seen=seen, per_operation=mean)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -44,6 +44,11 @@ class Background:
             threading.Thread(target=self._work, args=(name, calls), name=f"{self._prefix}-{name}"[:64], daemon=True).start()
         self._calls[name].put(function)
         return True
+
+    def keep(self, names: Collection[str]) -> None:
+        """End the threads of all other names but those whose call has not ended: a name that nobody asks for any more costs nothing."""
+        for name in self._calls.keys() - set(names) - self._running:
+            self._calls.pop(name).put(None)
 
     def close(self) -> None:
         """Give up; a call that hangs is left behind, and what it returns is dropped."""

@@ -37,6 +37,7 @@ _RECORDS: Final = 60.0
 """Seconds between two looks at the node database."""
 _TYPES: Final = ("iscsi", "iscsidirect")
 _PORT: Final = 3260
+_HIGHEST_PORT: Final = 0xFFFF
 _LOGGED_IN: Final = "LOGGED_IN"
 _SLACK: Final = 2.0
 """Seconds beyond its own deadline after which a look itself counts as hung."""
@@ -173,6 +174,8 @@ def split_portal(text: str) -> tuple[str, int]:
 
 def name_of(host: str, port: str | int) -> str:
     """Return a portal's key, ``address:port``; empty when it can be none's."""
+    if not 0 < int(port) <= _HIGHEST_PORT:
+        return ""  # libc would take its lower 16 bits and ask somebody else
     try:
         return portal_entity(host, port).key
     except EntityError:

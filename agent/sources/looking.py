@@ -5,7 +5,8 @@ is bad; each time a little off, so that the agents of a cluster do not ask one s
 waits for it and it is not taken again: one thing that hangs costs one thread.
 
 Records have ``look``, its name, and one of ``found`` (what the function returned, as JSON), ``error`` (an OSError's text) and
-``hung`` (seconds since the look began). A picture that did not change is yielded again only after ``again`` seconds.
+``hung`` (seconds since the look began; again each half minute). A picture that did not change is yielded again only after ``again``
+seconds.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from events.base import Source
 _JITTER: Final = 0.1
 """Largest part of an interval that a look comes early."""
 _FOREVER: Final = 3600.0
+_HUNG_AGAIN: Final = 30.0
+"""Seconds after which a look that still hangs is told again."""
 
 
 class Found(NamedTuple):
@@ -60,9 +63,10 @@ class _State:
     began: float | None = None
     latest: float = -_FOREVER
     """When it began last, also when that has ended."""
-    said_hung: bool = False
     hurried: bool = False
     """Whether it shall be taken again as soon as it may: what is under way may have begun before the push."""
+    hung_due: float = 0.0
+    """When a look under way is told to hang, for the first time or again."""
     last: tuple[str, str] | None = None
     yielded: float = 0.0
 
@@ -142,10 +146,12 @@ class LookingSource:
             look, state = one.look, one.state
             if state.hurried and state.began is None:
                 state.hurried, state.due = False, min(state.due, state.latest + look.gap)
-            if state.began is None and state.due <= now and self._background.start(look.name, look.take):
-                state.began, state.latest, state.said_hung = now, now, False
-            elif state.began is not None and not state.said_hung and now - state.began >= look.deadline:
-                state.said_hung, state.last = True, None
+            if state.began is None and state.due <= now:
+                # A look that the source before this one left behind is not taken a second time: it is waited for like one of our own.
+                self._background.start(look.name, look.take)
+                state.began, state.latest, state.hung_due = now, now, now + look.deadline
+            elif state.began is not None and state.hung_due <= now:
+                state.hung_due, state.last = now + _HUNG_AGAIN, None
                 records.append(self._record(look.name, "hung", f"{now - state.began:.1f}"))
         return records
 
@@ -172,13 +178,8 @@ class LookingSource:
 
     def _next(self) -> float:
         """Return when something is due: a look, or the deadline of one under way."""
-        return min((self._due(one) for one in self._looks.values()), default=time.monotonic() + _FOREVER)
-
-    @staticmethod
-    def _due(one: _Looked) -> float:
-        if one.state.began is None:
-            return one.state.due
-        return _FOREVER + one.state.began if one.state.said_hung else one.state.began + one.look.deadline
+        states = (one.state for one in self._looks.values())
+        return min((one.due if one.began is None else one.hung_due for one in states), default=time.monotonic() + _FOREVER)
 
     def _woken(self, seconds: float) -> bool:
         poller = select.poll()

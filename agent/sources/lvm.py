@@ -43,14 +43,16 @@ class Groups:
     def __init__(self, configured: Configured, root: Path = Path("/"), scan: float = _SCAN) -> None:
         self._configured, self._root, self._every = configured, root, scan
         self._due = 0.0
+        self._first = True
         self._shape: object = None
         self._volumes: Row = {}
         self._denied: list[str] = []
 
     def look(self) -> Found:
         """Return ``wanted`` (``vg``, ``base``, ``shared``), ``denied`` files, and ``volumes`` as the host's source reads them."""
-        if not self._shape:
+        if self._first:
             self._configured.wait(_WAIT)
+            self._first = False
         wanted = [_wanted(one) for one in self._configured.storages(*_TYPES) if one.values.get("vgname")]
         if not wanted:
             return Found({"wanted": [], "denied": [], "volumes": None})

@@ -121,7 +121,10 @@ class Multipathd:
                 why = error
             else:
                 return made
-        raise why
+        try:
+            raise why
+        finally:
+            del why  # an error that its own frame holds is garbage that waits for the collector
 
 
 def _left(end: float) -> float:
@@ -177,4 +180,9 @@ def _dicts(value: object) -> list[Row]:
 
 
 def _texts(row: Row, keys: tuple[str, ...]) -> Row:
-    return {key: value[:_MOST_TEXT] if isinstance(value := row.get(key), str) else "" for key in keys}
+    return {key: _clean(value) if isinstance(value := row.get(key), str) else "" for key in keys}
+
+
+def _clean(text: str) -> str:
+    """Return a text that can be part of an event: JSON may hold halves of characters."""
+    return text[:_MOST_TEXT].encode("utf-8", "replace").decode()

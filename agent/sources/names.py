@@ -63,6 +63,7 @@ class Names:
     def keep(self, hosts: set[str]) -> None:
         """Forget all other hosts that are not being looked up."""
         self._names = {host: name for host, name in self._names.items() if host in hosts or name.began is not None}
+        self._background.keep(self._names)
 
     def _collect(self) -> None:
         for ended in self._background.collect():

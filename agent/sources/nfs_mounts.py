@@ -59,9 +59,10 @@ class Mounts:
             self._first = False
         # Of two mounts at one place the later one covers the other.
         mounts = list({mount.target: mount for mount in nfs_mounts(self._tree.text(MOUNTINFO, TABLE))}.values())[:_MOST]
-        answers = self._prober.ask([mount.target for mount in mounts], self._deadline)
+        # What is mounted where a dead mount was has another device: it does not wait for the answer of the dead one.
+        answers = self._prober.ask({f"{mount.device} {mount.target}": mount.target for mount in mounts}, self._deadline)
         storages = {path: one for one in self._configured.storages("nfs") if (path := one.values.get("path", "").rstrip("/"))}
-        rows = [_mounted(mount, answers[mount.target], storages.get(mount.target)) for mount in mounts]
+        rows = [_mounted(mount, answers[f"{mount.device} {mount.target}"], storages.get(mount.target)) for mount in mounts]
         rows += _missing(storages, {mount.target for mount in mounts})
         return Found(rows, any(row["answer"] not in (WELL, BLIND) or row["ro"] for row in rows if row["mounted"]))
 

@@ -21,7 +21,7 @@ LONGEST: Final = 1024
 _MOST_READ: Final = 1 << 16
 """Most bytes that are read for one call, answers to other calls included."""
 _CALL, _REPLY, _RPC, _NULL, _AUTH_NONE = 0, 1, 2, 0, 0
-_ACCEPTED: Final = 0
+_ACCEPTED, _DENIED = 0, 1
 _SUCCESS, _PROG_MISMATCH = 0, 2
 _LAST: Final = 1 << 31
 _LONGEST_VERIFIER: Final = 400
@@ -87,9 +87,9 @@ def judge(body: bytes, xid: int) -> Answer | None:
         return Answer(Outcome.GARBLED, "no RPC answer")
     if words[0] != xid:
         return None
-    if words[2] != _ACCEPTED:
+    if words[2] == _DENIED:
         return Answer(Outcome.ANSWERED, "call denied")  # it speaks RPC and knows who asks: it is there
-    return _accepted(words[3:])
+    return _accepted(words[3:]) if words[2] == _ACCEPTED else Answer(Outcome.GARBLED, "neither accepted nor denied")
 
 
 def _accepted(words: tuple[int, ...]) -> Answer:
@@ -187,6 +187,8 @@ class Conversation:
                 self._send(now)
         except OSError as error:
             return self._failed(of_error(error.errno or 0), now)
+        except UnicodeError:
+            return self._failed(Answer(Outcome.BLIND, "not an address"), now)
         return None
 
     def _connect(self) -> None:

@@ -81,6 +81,8 @@ def _begin(address: str, port: int) -> socket.socket | Reached:
         one = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
         return of_error(error.errno or 0, 0.0) if error.errno in _ROUTES else Reached(BLIND, str(error))
+    except UnicodeError:
+        return Reached(BLIND, "not an address")
     number = one.connect_ex(place)
     if number in (0, errno.EINPROGRESS):
         return one

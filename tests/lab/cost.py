@@ -2,7 +2,7 @@
 
 Processors are emulated here, and slow. The share that a real one would see follows from how long the same piece of Python takes in
 the guest and on this host; both are printed. The yardstick is `multipathd show maps json` each 5 s, which is the least that
-anybody who watches paths does.
+anybody who watches paths does. `make bench` prints the same (:mod:`bench.storages`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.console import Console
 
@@ -30,10 +30,11 @@ CPU: Final = 0.5
 MEMORY: Final = 60.0
 """MB (10^6 bytes)."""
 _LUNS: Final = 20
-"""With two portals: forty paths."""
-_STORAGES: Final = 10
+PATHS: Final = len(PORTALS) * _LUNS
+STORAGES: Final = 10
+LOOP: Final = "multipathd show maps json"
 _WARM: Final = 180.0
-_LOOP: Final = "while :; do multipathd show maps json >/dev/null; sleep 5; done"
+_LOOP: Final = f"while :; do {LOOP} >/dev/null; sleep 5; done"
 _PIECE: Final = "import time; began = time.process_time(); sum(hash(str(n)) & 1 for n in range(300000)); print(time.process_time() - began)"
 
 
@@ -70,8 +71,34 @@ def slowness(node: Guest) -> float:
     return there / here
 
 
-def measure(site: Site, seconds: float, console: Console) -> list[str]:
-    """Print what the agent takes; return what is too much."""
+class Cost(NamedTuple):
+    """What was measured over ``seconds`` each. Shares are per cent of an emulated core, ``slowness`` times as slow as one of this host."""
+
+    seconds: float
+    slowness: float
+    agent: float
+    loop: float
+    """Of the loop and the client that it starts, without multipathd's own share."""
+    memory: float
+    """MB of the agent."""
+    threads: int
+
+    @property
+    def about(self) -> float:
+        """The agent's share of a core like this host's."""
+        return self.agent / self.slowness
+
+
+def measure(place: Path, seconds: float) -> Cost:
+    """Set a NAS and a node up below a directory and return what the agent takes there.
+
+    :raises LabError: when the laboratory cannot do it.
+    """
+    with Site(image.build(), place, 1) as site, Faultline(place, site.nodes):
+        return _measure(site, seconds)
+
+
+def _measure(site: Site, seconds: float) -> Cost:
     node = site.nodes[FIRST]
     enlarge(site)
     node.check("systemctl stop load")
@@ -80,23 +107,16 @@ def measure(site: Site, seconds: float, console: Console) -> list[str]:
     before = weigh(node)
     time.sleep(seconds)
     now = weigh(node)
-    share = now.share(before)
     node.spawn(_LOOP, "loop")
     time.sleep(seconds)
     used = int(node.check("systemctl show -P CPUUsageNSec loop")) / 1e9
-    daemon = float(node.check("awk '{print ($14+$15)/100}' /proc/$(pidof multipathd)/stat"))
-    yardstick = used / seconds * 100
-    console.print(
-        f"{len(PORTALS) * _LUNS} paths, {_STORAGES} storages, {seconds:.0f} s each; an emulated core is {factor:.1f} times as slow\n"
-        f"agent: {share:.2f} % of an emulated core, about {share / factor:.2f} % of a real one; {now.memory:.1f} MB,"
-        f" {now.threads} threads\n"
-        f"`multipathd show maps json` each 5 s: {yardstick:.2f} % of an emulated core, about {yardstick / factor:.2f} % of a real one,"
-        f" without multipathd's own share (it has used {daemon:.0f} s so far)\n"
-        f"agent / loop: {share / yardstick:.2f}",
-        highlight=False,
-    )
-    found = [] if share / factor <= CPU else [f"about {share / factor:.2f} % of a core, limit {CPU} %"]
-    return found if now.memory <= MEMORY else [*found, f"{now.memory:.1f} MB, limit {MEMORY:g} MB"]
+    return Cost(seconds, factor, now.share(before), used / seconds * 100, now.memory, now.threads)
+
+
+def problems(cost: Cost) -> list[str]:
+    """Return what is too much."""
+    found = [] if cost.about <= CPU else [f"about {cost.about:.2f} % of a core, limit {CPU} %"]
+    return found if cost.memory <= MEMORY else [*found, f"{cost.memory:.1f} MB, limit {MEMORY:g} MB"]
 
 
 def main() -> int:
@@ -107,14 +127,25 @@ def main() -> int:
     console = Console(width=170)
     with tempfile.TemporaryDirectory(prefix="faultline-lab-") as directory:
         try:
-            place = Path(directory)
-            with Site(image.build(), place, 1) as site, Faultline(place, site.nodes):
-                problems = measure(site, chosen.seconds, console)
+            cost = measure(Path(directory), chosen.seconds)
+            found = problems(cost)
+            console.print(_told(cost), highlight=False)
         except LabError as error:
-            problems = [str(error)]
-    for one in problems:
+            found = [str(error)]
+    for one in found:
         console.print(f"NOT AS IT MUST BE: {one}", markup=False, highlight=False)
-    return 1 if problems else 0
+    return 1 if found else 0
+
+
+def _told(cost: Cost) -> str:
+    return (
+        f"{PATHS} paths, {STORAGES} storages, {cost.seconds:.0f} s each; an emulated core is {cost.slowness:.1f} times as slow\n"
+        f"agent: {cost.agent:.2f} % of an emulated core, about {cost.about:.2f} % of a real one; {cost.memory:.1f} MB,"
+        f" {cost.threads} threads\n"
+        f"`{LOOP}` each 5 s: {cost.loop:.2f} % of an emulated core, about {cost.loop / cost.slowness:.2f} % of a real one,"
+        " without multipathd's own share\n"
+        f"agent / loop: {cost.agent / cost.loop:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -71,6 +71,14 @@ def export_replaced(site: Site, share: str) -> Fault:
     return Fault(((NAS, begin),), ((NAS, end), *((node, again) for node in site.nodes)))
 
 
+def filled(nodes: list[str], share: str) -> Fault:
+    """Fill an export's file system to the last byte, and see that each node has no space left on it; then make room again."""
+    fill = f"dd if=/dev/zero of=/export/{share}/fill bs=1M 2>/dev/null || true; sync"
+    # Proof that the fault is there: a node that could still write would make the scenario worth nothing.
+    refused = f"dd if=/dev/zero of=/mnt/pve/nas-{share}/no-room bs=1M count=1 oflag=direct 2>&1 | grep -q 'No space left'"
+    return Fault(((NAS, fill), *((node, refused) for node in nodes)), ((NAS, f"rm -f /export/{share}/fill /export/{share}/no-room"),))
+
+
 def slow(milliseconds: int) -> Fault:
     """Delay each answer of the NAS."""
     return _on_nas(f"tc qdisc add dev stor1 root netem delay {milliseconds}ms limit 10000", "tc qdisc del dev stor1 root")

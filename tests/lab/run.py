@@ -1,8 +1,8 @@
 """``python -m tests.lab.run``: break everything once on real machines, and print how soon it was seen, named and cleared.
 
 ``--short``: two machines and five faults; else three machines and every scenario. ``--only I3``: these rows. ``--record DIR``: journals,
-events and truth of the run, in the form of ``tests/samples``. Ends with 0 when every fault was seen in time, by every node that it hit, and
-cleared after its repair.
+NFS statistics, events and truth of the run, in the form of ``tests/samples``. Ends with 0 when every fault was seen in time, by every node
+that it hit, and cleared after its repair.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _NAMED_WITHIN: Final = 30.0
 """Seconds that the incident has after the last node saw the fault."""
 _RESOLVED_WITHIN: Final = 60.0
 """Seconds that the incident has after the last node saw the repair."""
+_QUIET: Final = 45.0
+"""Seconds for which nothing may be said of what is no fault: mounts are looked at each 10 s, and twice before a denial is believed."""
 _PAUSE: Final = 1.0
 """Seconds between two scenarios."""
 
@@ -54,12 +56,16 @@ class Outcome:
     """Cause and entity by id, as told last."""
     named: float | None = None
     """When the incident had the right cause and entity."""
+    heard: set[str] = field(default_factory=set)
+    """What was said although nothing should be."""
     begun: float = 0.0
     ended: float = 0.0
 
     def problems(self, *, timed: bool = True) -> list[str]:
         """Return what is wrong with it; ``timed``: also what came too late."""
         one, found = self.scenario, []
+        if not one.cause:
+            return [f"said {what}" for what in sorted(self.heard | set(self.incidents.values()))]
         for what, times in (("saw it", self.seen), ("saw the repair", self.cleared)):
             if lacking := set(one.nodes) - set(times):
                 found.append(f"{', '.join(sorted(lacking))} never {what}")
@@ -93,11 +99,24 @@ class Laboratory:
         do(self._site, one.fault.before)
         outcome.begun = time.time()
         do(self._site, one.fault.begin)
+        if not one.cause:
+            self._listen(outcome, cursor)
+            do(self._site, one.fault.end)
+            return outcome
         cursor = self._watch(outcome, cursor, outcome.seen, one.sign.bad, outcome.begun, one.limit or _SEEN_WITHIN, named=True)
         outcome.ended = time.time()
         do(self._site, one.fault.end)
         self._watch(outcome, cursor, outcome.cleared, one.sign.ok, outcome.ended, one.clears, named=False)
         return outcome
+
+    def _listen(self, outcome: Outcome, cursor: int) -> None:
+        """Hear what is said of something that is no fault."""
+        sign, end = outcome.scenario.sign, time.time() + _QUIET
+        while time.time() < end:
+            arrived, told, cursor = self._faultline.since(cursor)
+            outcome.heard |= {f"{one.node}: {one.kind}" for one in arrived if one.kind in sign.bad and one.subject in sign.subject}
+            self._note(outcome, (one for one in told if one.report.change == "opened"))
+            time.sleep(0.1)
 
     def _watch(
         self, outcome: Outcome, cursor: int, times: dict[str, float], kinds: tuple[str, ...], since: float, seconds: float, *, named: bool
@@ -133,6 +152,8 @@ class Laboratory:
 
 def _line(outcome: Outcome) -> str:
     problems = outcome.problems()
+    if not outcome.scenario.cause:
+        return "; ".join(problems) or f"nothing was said of it for {_QUIET:g} s, and nothing should be"
     named = f"named after {outcome.named:.1f} s" if outcome.named is not None else f"NOT NAMED, but {sorted(outcome.incidents.values())}"
     return f"seen {_seconds(outcome.seen)}, cleared {_seconds(outcome.cleared)}, {named}" + (f"; {'; '.join(problems)}" if problems else "")
 
@@ -149,19 +170,22 @@ def table(outcomes: list[Outcome]) -> Table:
     for one in outcomes:
         scenario = one.scenario
         limit = "" if scenario.limit is None else f"{scenario.limit:g}"
-        named = "no" if one.named is None else f"{one.named:.1f}"
+        named = "" if not scenario.cause else "no" if one.named is None else f"{one.named:.1f}"
         verdict = "; ".join(one.problems()) or "ok"
-        shown.add_row(scenario.row, scenario.title, _seconds(one.seen), limit, scenario.cause, named, _seconds(one.cleared), verdict)
+        seen, cleared = (_seconds(times) if scenario.cause else "" for times in (one.seen, one.cleared))
+        shown.add_row(scenario.row, scenario.title, seen, limit, scenario.cause or "none", named, cleared, verdict)
     return shown
 
 
 def record(to: Path, site: Site, laboratory: Laboratory, events: Iterable[tuple[int, Envelope]]) -> None:
-    """Write journals, truth, and all events with the time at which the controller had them, in the form of ``tests/samples``."""
+    """Write journals, NFS statistics, truth, and all events with the time at which the controller had them, as in ``tests/samples``."""
     to.mkdir(parents=True)
     for name, guest in site.nodes.items():
         guest.check("journalctl -o export --boot > /tmp/journal.export", 300)
         guest.pull("/tmp/journal.export", to / f"{name}.export")
-    lines = [json.dumps(_truth(one)) for one in laboratory.outcomes]
+        guest.check("cat /proc/self/mountstats > /tmp/mountstats")
+        guest.pull("/tmp/mountstats", to / f"{name}.mountstats")
+    lines = [json.dumps(_truth(one)) for one in laboratory.outcomes if one.scenario.cause]
     (to / "truth.jsonl").write_text("\n".join(lines) + "\n")
     with lzma.open(to / "events.jsonl.xz", "wt", encoding="utf-8") as out:
         for stored_at, envelope in events:

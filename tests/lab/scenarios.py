@@ -33,7 +33,10 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One fault. ``nodes`` must see it; ``limit``: seconds until the last of them has told the controller, None where none is set."""
+    """One fault. ``nodes`` must see it; ``limit``: seconds until the last of them has told the controller, None where none is set.
+
+    What has no ``cause`` breaks nothing that Faultline names: while it lasts no incident may come of it, and no node may say ``bad``.
+    """
 
     row: str
     title: str
@@ -55,6 +58,11 @@ _PORTALS: Final = tuple(f"iscsi-portal/{one}" for one in PORTALS)
 
 
 _LOGGED_IN: Final = ("iscsi.login.accepted", "iscsi.connection.recovered", "iscsi.session.established")
+
+
+_NFS_BAD: Final = (
+    "nfs.server.unreachable", "nfs.mount.unresponsive", "nfs.export.denied", "nfs.handle.stale", "nfs.mount.read_only", "nfs.mount.failed",
+)  # fmt: skip
 
 
 def _export(share: str, bad: str, ok: str) -> Sign:
@@ -99,6 +107,9 @@ def _nfs(site: Site) -> Iterator[Scenario]:
         "N5", "export's directory replaced", faults.export_replaced(site, "iso"), every, stale, 15, "nfs-stale-handle",
         f"nfs-export/{NAME}:/export/iso",
     )  # fmt: skip
+    # An export that is full answers as well as ever: whoever calls it dead sends the administrator the wrong way.
+    quiet = Sign((server, export), _NFS_BAD, ())
+    yield Scenario("full", "export full, not to be mistaken for dead", faults.filled(list(site.nodes), "vm"), every, quiet, None, "", "")
     slow = _export("vm", "nfs.latency.high", "nfs.latency.normal")
     yield Scenario("N6", "60 ms more for each answer", faults.slow(60), every, slow, None, "nfs-slow", server, clears=180)
 

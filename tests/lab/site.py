@@ -2,7 +2,7 @@
 
 ::
 
-    nas1   10.11.1.1 (stor1)  knfsd: /export/vm, /export/iso
+    nas1   10.11.1.1 (stor1)  knfsd: /export/vm (64 MB of its own, so that it can run full), /export/iso
            10.11.2.1 (stor2)  dnsmasq: nas1.lab
            both               LIO: one target, a portal on each address, CHAP, LUNs 0 (vg-san) and 1
     pveN   10.11.1.1N, 10.11.2.1N   nas-vm (NFS 4.2, by address), nas-iso (NFS 3, by name), two sessions, two maps, vg-san
@@ -205,6 +205,7 @@ mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 truncate -s 256M {" ".join(f"/var/tmp/lun{lun}.img" for lun in range(LUNS))}
 {targetcli(lines)}
 mkdir -p /export/vm /export/iso
+mount -t tmpfs -o size=64M,mode=755 export-vm /export/vm
 {exports_script(nodes)}
 systemctl start nfs-server
 {NAME_SERVER}

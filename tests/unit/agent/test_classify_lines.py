@@ -128,6 +128,19 @@ def test_memory_survives_a_restart() -> None:
     assert [str(event.subject) for event in events] == ["iscsi-portal/10.1.2.1:3260"]
 
 
+def test_a_session_that_is_gone_is_still_joined() -> None:
+    """What kernel and iscsid say of a session after its end, also over a restart, is told of its portal and target."""
+    made = classifier()
+    where = f"[target: {IQN}, portal: 10.1.2.1,3260] through [iface: default]"
+    made.classify(record("iscsid", f"Connection2:0 to {where} is shutdown."))
+    again = JournalClassifier("pve1", made.memory())
+    (late,) = again.classify(record("kernel", " session2: session recovery timed out after 5 secs"))
+
+    assert late.kind == "iscsi.session.expired"
+    assert str(late.subject) == "iscsi-portal/10.1.2.1:3260"
+    assert late.model_dump()["target"] == IQN
+
+
 def test_reboot_forgets_session_numbers() -> None:
     """Numbers of the boot before mean nothing: the session is named as unknown, and the boot is told."""
     made = classifier()

@@ -16,11 +16,12 @@ import pytest
 
 from agent.classify.iscsi_probe import IscsiClassifier
 from agent.sources.configured import Configured
-from agent.sources.iscsi import Initiator, iscsi_looks, split_portal
+from agent.sources.iscsi import Initiator, iscsi_looks, name_of, split_portal
 from agent.sources.looking import LookingSource
 from agent.sources.names import Names
-from agent.sources.tcp import ACCEPTED, NO_ROUTE, REFUSED, SILENT, connect_all
+from agent.sources.tcp import ACCEPTED, BLIND, NO_ROUTE, REFUSED, SILENT, connect_all
 from events.base import Source
+from tests.vanishing import vanishing
 
 HOSTS = Path(__file__).parents[2] / "samples" / "hosts"
 TARGET = "iqn.2005-10.org.freenas.ctl:pve-cluster"
@@ -144,6 +145,27 @@ def test_recorded_sessions_are_seen(tmp_path: Path) -> None:
     assert sorted((row["address"], row["state"]) for row in picture["sessions"]) == [("10.1.1.1", "LOGGED_IN"), ("10.1.2.1", "LOGGED_IN")]
     assert picture["wanted"] == [TARGET]
     assert set(portals(one)) == {"10.1.1.1:3260", "10.1.2.1:3260", "127.0.0.9:3260"}
+
+
+def test_sessions_that_come_and_go_while_they_are_read_are_whole_or_left_out(tmp_path: Path) -> None:
+    """The kernel may take a session away between two attributes of it: no error, and no row that lacks target or portal."""
+    root = tmp_path / "root"
+    shutil.copytree(HOSTS / "good" / "sys", root / "sys", symlinks=True)
+    one = initiator(tmp_path, "127.0.0.9", root=root, deadline=0.1)
+    places = [*(root / "sys/class/iscsi_session").iterdir(), *(root / "sys/class/iscsi_connection").iterdir()]
+    with vanishing(places, tmp_path / "away"):
+        seen = [row for _ in range(300) for row in one.sessions().picture["sessions"]]
+
+    assert {(row["target"], row["address"], row["port"]) for row in seen} <= {
+        (TARGET, "10.1.1.1", "3260"),
+        (TARGET, "10.1.2.1", "3260"),
+    }
+
+
+def test_what_is_no_place_is_not_asked() -> None:
+    """A port that TCP does not have and an address that libc cannot write down: nobody is asked, least of all somebody else."""
+    assert connect_all({"x": ("fe80::1%" + "a" * 100, 3260)}, 5)["x"].outcome == BLIND
+    assert [name_of("10.0.0.1", port) for port in (0, 65535, 65536, "99999")] == ["", "10.0.0.1:65535", "", ""]
 
 
 def test_a_portal_with_a_living_session_is_left_alone(tmp_path: Path, listener: Callable[..., Listener]) -> None:

@@ -96,9 +96,20 @@ def test_a_hanging_look_is_told_once_and_not_taken_again(held: threading.Event) 
     assert [record.fields.get("found") for record in back] == ["true"]
 
 
+def test_a_look_that_still_hangs_is_told_again(held: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blindness is told now and then while it lasts, so that nothing rests on one message."""
+    monkeypatch.setattr("agent.sources.looking._HUNG_AGAIN", 0.1)
+    source = LookingSource(Source.NFS, [look("dead", lambda: Found(held.wait()), deadline=0.1)])
+    told = [float(record.fields["hung"]) for record in records(source, 1.0)]
+    source.close()
+
+    assert len(told) >= 3
+    assert told == sorted(told)
+
+
 def test_a_source_started_again_takes_no_hanging_look_twice(held: threading.Event) -> None:
-    """Whoever starts a source again over the same background leaves a hanging look alone and gets its result when it ends."""
-    background = Background("kept")
+    """Whoever starts a source again over the same background leaves a hanging look alone, waits for it in peace and gets its result."""
+    background = Counting("kept")
     calls = []
 
     def take() -> Found:
@@ -106,12 +117,31 @@ def test_a_source_started_again_takes_no_hanging_look_twice(held: threading.Even
         held.wait()
         return Found("back")
 
+    told = []
     for _ in range(3):
-        source = LookingSource(Source.NFS, [look("dead", take)], background=background)
-        list(records(source, 0.1))
+        source = LookingSource(Source.NFS, [look("dead", take, deadline=0.1)], background=background)
+        told.append([record.fields.get("hung") for record in records(source, 0.3)])
         source.close()
+    source = LookingSource(Source.NFS, [look("dead", take)], background=background)
+    threading.Timer(0.1, held.set).start()
+    back = next(records(source, 20)).fields
 
     assert len(calls) == 1
+    assert told == [["0.1"]] * 3
+    assert back == {"look": "dead", "found": '"back"'}
+    assert background.asked == 4  # once by each source: none of them spins
+    source.close()
+
+
+class Counting(Background):
+    """A background that counts how often it was asked to start something."""
+
+    asked = 0
+
+    def start(self, name: str, function: Callable[[], Any]) -> bool:
+        """Start it."""
+        self.asked += 1
+        return super().start(name, function)
 
 
 def test_an_error_of_the_system_is_told_with_its_text() -> None:

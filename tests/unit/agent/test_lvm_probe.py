@@ -17,6 +17,7 @@ from agent.sources.looking import LookingSource
 from agent.sources.lvm import Groups, lvm_looks, without_likes
 from events.base import Event, Source
 from events.block import LvmVgMissing
+from tests.vanishing import vanishing
 
 HOSTS = Path(__file__).parents[2] / "samples/hosts"
 SECOND = 1_000_000
@@ -204,6 +205,20 @@ def test_no_group_is_wanted_where_there_is_no_storage_cfg(tmp_path: Path) -> Non
 
     assert groups.look().picture == {"wanted": [], "denied": [], "volumes": None}
     assert LvmClassifier("pve1").classify(RawRecord(Source.LVM, 1, 1, "b", {"look": "groups", "hung": "9"})) == []
+
+
+def test_what_vanishes_while_it_is_read_is_no_error(tmp_path: Path) -> None:
+    """Volumes, disks and LVM's own files may go between two reads of them: the look ends, and its records can be judged."""
+    node = Node(tmp_path / "node", "vg-san", "vg-other")
+    host = node.host("good")
+    sys = host / "sys/class"
+    places = [*sorted((sys / "block").glob("dm-*")), *sorted((sys / "iscsi_session").iterdir()), host / "run/udev", host / "etc/lvm"]
+    groups = Groups(Configured(node.where, "pve1"), host, scan=0)
+    with vanishing(places, tmp_path / "away"):
+        for _ in range(50):
+            fields = {"look": "groups", "found": json.dumps(groups.look().picture)}
+            node.at += SECOND
+            node.made.classify(RawRecord(Source.LVM, node.at, node.at, "boot", fields))
 
 
 def test_a_thousand_volumes_are_one_row_for_each_place() -> None:

@@ -280,6 +280,13 @@ def test_any_json_gives_rows_or_an_error(data: object) -> None:
         assert all(isinstance(path["dev"], str) for row in rows for path in row["paths"])
 
 
+def test_half_a_character_is_none() -> None:
+    """What JSON can write and no event can hold is replaced."""
+    (row,) = read_maps(rb'{"maps": [{"name": "a\ud800b", "path_groups": [{"paths": [{"dev": "\udfff"}]}]}]}')
+
+    assert (row["name"], row["paths"][0]["dev"]) == ("a?b", "?")
+
+
 def test_a_daemon_whose_unit_is_stopped_is_not_asked(place: Path, client: Client) -> None:
     """With socket activation a question would start it: `degraded` was recorded with multipathd stopped, `good` with it running."""
     with serving(place, answering("good")) as server:

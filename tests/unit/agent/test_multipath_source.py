@@ -15,6 +15,7 @@ from agent.sources.inquiry import Inquiry
 from agent.sources.looking import LookingSource
 from agent.sources.multipath import Paths, identities, multipath_looks
 from events.base import Source
+from tests.vanishing import vanishing
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 HOSTS, PAGES = SAMPLES / "hosts", SAMPLES / "multipath"
@@ -101,6 +102,18 @@ def test_what_vanishes_while_it_is_read_is_no_error(host: Path) -> None:
     shutil.rmtree(host / "sys")
 
     assert looked.look().picture == {"maps": {}, "disks": {}}
+
+
+def test_disks_and_maps_that_come_and_go_while_they_are_read_are_no_error(host: Path, tmp_path: Path) -> None:
+    """The kernel may take a disk or a map away between two attributes of it: what is told of the others stays right."""
+    looked = Paths(host, scan=0, identity=0)
+    names = ("iscsi_session/session1/device/target2:0:0/2:0:0:0", "block/dm-0", "block/dm-1/slaves/sde", "block/sdc")
+    with vanishing([host / "sys/class" / name for name in names], tmp_path / "away"):
+        seen = [looked.look().picture for _ in range(100)]
+
+    assert {one["wwid"] for picture in seen for one in picture["maps"].values() if one["map"] == "mpatha"} <= {LUN0}
+    assert {picture["maps"]["dm-2"]["wwid"] for picture in seen} == {looked.look().picture["maps"]["dm-2"]["wwid"]}
+    assert {picture["disks"]["sdb"]["state"] for picture in seen} == {"running"}
 
 
 def test_files_that_are_none_block_nothing(host: Path) -> None:

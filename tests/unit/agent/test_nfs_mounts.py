@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +42,7 @@ from events.nfs import (
 from tests.fuse_pmxcfs import Pmxcfs, can_mount
 
 ROW = {"mounted": True, "source": "10.0.3.1:/e", "target": "/mnt/pve/nas", "storage": "nas", "security": "sys", "ro": False, "detail": ""}
+ROOT = {"root": "/"}
 mounts_for_real = pytest.mark.skipif(not can_mount(), reason="mounting takes root and /dev/fuse")
 
 
@@ -150,23 +154,116 @@ def test_a_child_that_is_killed_or_missing_says_nothing(tmp_path: Path) -> None:
     stubborn.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
     stubborn.chmod(0o755)
 
-    assert Prober(("/no/such/program",)).ask(["/"], 5)["/"].answer == BLIND
-    assert Prober((str(killed),)).ask(["/"], 20)["/"].answer == BLIND
+    assert Prober(("/no/such/program",)).ask(ROOT, 5)["root"].answer == BLIND
+    assert Prober((str(killed),)).ask(ROOT, 20)["root"].answer == BLIND
     hanging = Prober((str(stubborn),))
-    assert hanging.ask(["/"], 0.2)["/"].answer == HUNG
-    for child in hanging._children.values():
-        os.kill(child.process.pid, signal.SIGKILL)
+    assert hanging.ask(ROOT, 0.2)["root"].answer == HUNG
+    kill(hanging)
+
+
+def kill(prober: Prober) -> None:
+    """End a prober's children and see that each is noticed."""
+    for child in prober._children.values():
+        if child.process is not None:
+            os.kill(child.process.pid, signal.SIGKILL)
     end = time.monotonic() + 20
-    while hanging.outstanding and time.monotonic() < end:
-        hanging.ask([], 0.1)
-    assert hanging.outstanding == 0
+    while prober.outstanding and time.monotonic() < end:
+        prober.ask({}, 0.1)
+    assert prober.outstanding == 0
+
+
+@mounts_for_real
+def test_a_mount_in_the_place_of_a_dead_one_is_asked(tmp_path: Path, mounted: Callable[[str], Pmxcfs]) -> None:
+    """After `umount -l` and a mount of another server at the same place the new mount's answer is told, while the old one still hangs."""
+    dead = mounted("nas")
+    prober = Prober()
+    watch(tmp_path, dead.mountpoint)
+    one = Mounts(Configured(tmp_path, "pve1"), tmp_path, 0.3, prober)
+    dead.hang()
+    before = answers(one)
+    dead.detach()
+    instead = Pmxcfs(dead.mountpoint, {})
+    try:
+        watch(tmp_path, tmp_path / "unused", dead.mountpoint)
+        mountinfo = tmp_path / "proc" / "self" / "mountinfo"
+        mountinfo.write_text(mountinfo.read_text().splitlines(keepends=True)[1])  # the same place, another device
+        end = time.monotonic() + 20
+        while (after := answers(one)) != [WELL] and time.monotonic() < end:
+            pass
+        left = prober.outstanding
+    finally:
+        instead.stop()
+    dead.answer()
+    kill(prober)
+
+    assert (before, after, left) == ([HUNG], [WELL], 1)
+
+
+def test_questions_without_an_answer_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many mounts die one after the other, only so many children are left in them; of more mounts nothing is said."""
+    monkeypatch.setattr("agent.sources.nfs_mount_probe._MOST", 2)
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    prober = Prober((str(slow),))
+    found = prober.ask(dict.fromkeys("abc", "/"), 0.1)
+
+    assert [found[name].answer for name in "abc"] == [HUNG, HUNG, BLIND]
+    kill(prober)
+
+
+ASKS = """
+import sys
+sys.path[:0] = sys.argv[1].split(":")
+from agent.sources.nfs_mount_probe import Prober
+prober = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"))
+prober.ask({"0:52 /mnt/pve/nas": "/"}, 0.5)
+print(*(child.process.pid for child in prober._children.values()), flush=True)
+"""
+
+
+def test_an_agent_started_anew_leaves_a_dead_mount_alone() -> None:
+    """What an agent before this one left in a mount is known again: no second question, until it has ended; then the mount is asked."""
+    path = ":".join([*(one for one in sys.path if one), str(Path.cwd())])
+    left = int(subprocess.run([sys.executable, "-c", ASKS, path], capture_output=True, text=True, check=True, timeout=60).stdout)
+    again = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"))
+    other = Prober()
+    mount = {"0:52 /mnt/pve/nas": "/"}
+    try:
+        found = again.ask(mount, 0.2)["0:52 /mnt/pve/nas"]
+        seen = again.outstanding
+        assert other.ask(mount, 20)["0:52 /mnt/pve/nas"].answer == WELL  # another command's children are nobody's
+    finally:
+        os.kill(left, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while again.outstanding and time.monotonic() < end:
+        again.ask({}, 0.1)
+    after = again.ask(mount, 0.2)["0:52 /mnt/pve/nas"]
+
+    assert (found.answer, seen, after.answer, again.outstanding) == (HUNG, 1, HUNG, 1)
+    assert [child.process is not None for child in again._children.values()] == [True]
+    kill(again)
+
+
+def test_a_child_that_cannot_be_watched_is_noticed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a free descriptor for its end a child is asked for it: its answer comes, and nothing is left behind."""
+
+    def fails(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", fails)
+    prober, end = Prober(), time.monotonic() + 20
+    while (answer := prober.ask(ROOT, 0.1)["root"].answer) != WELL and time.monotonic() < end:
+        pass
+
+    assert (answer, prober.outstanding) == (WELL, 0)
 
 
 def test_real_programs_errors_are_understood() -> None:
     """The real stat(1) answers for a real directory, and its errors are known by the texts of the C library."""
-    found = Prober().ask(["/", "/no-such-directory"], 20)
+    found = Prober().ask({"here": "/", "nowhere": "/no-such-directory"}, 20)
 
-    assert (found["/"].answer, found["/no-such-directory"].answer) == (WELL, "ENOENT")
+    assert (found["here"].answer, found["nowhere"].answer) == (WELL, "ENOENT")
 
 
 def test_storages_that_are_not_mounted_are_known(tmp_path: Path) -> None:
@@ -197,6 +294,17 @@ def test_a_mount_that_is_well_is_said_once() -> None:
     assert said(classifier, 0, row) == [NfsMounted, NfsMountResponsive, NfsExportGranted, NfsHandleValid]
     assert said(classifier, 10, row) == []
     assert len(said(classifier, 301, row)) == 4
+
+
+def test_a_full_picture_on_request() -> None:
+    """When a controller does not know it, all that holds is said again at its next sight."""
+    classifier = NfsClassifier("pve1")
+    picture = record("mounts", 0, json.dumps([ROW | {"answer": "ok"}]))
+    first = classifier.classify(picture)
+    again = classifier.classify(picture)
+    classifier.repeat()
+
+    assert (len(first), again, classifier.classify(picture)) == (4, [], first)
 
 
 def test_denial_needs_two_sights_and_staleness_one() -> None:
@@ -262,6 +370,19 @@ def test_slowness_must_last() -> None:
     assert latency(NfsMounts(0.02), *looks) == [
         [NfsLatencyNormal], [], [], [], [NfsLatencyHigh], [], [], [], [NfsLatencyNormal],
     ]  # fmt: skip
+
+
+def test_slowness_is_told_with_what_waits_on_this_node() -> None:
+    """A slow mount's event has the round trip, the whole time with waiting, and how many requests waited for a slot."""
+    classifier, sums, found = NfsMounts(0.02), Totals(), list[Event]()
+    for number in range(4):
+        found += classifier.statistics({"h:/e": list(sums)}, record("statistics", 10 * number))
+        sums = sums.plus(Totals(100, 100, 0, 2000, 5000, 7000, sends=50, backlog=150))
+    (high,) = found
+
+    assert isinstance(high, NfsLatencyHigh)
+    assert (high.per_operation, high.execute, high.backlog) == (0.05, 0.07, 3)
+    assert high.seen.excerpt == "50.0 ms round trip, 70.0 ms with queueing, 10 requests/s, backlog 3"
 
 
 def test_idle_mounts_say_nothing() -> None:

@@ -22,7 +22,7 @@ from agent.record import RawRecord
 from agent.sources.configured import Configured
 from agent.sources.names import Names
 from agent.sources.nfs_places import NfsMount, Place, nfs_mounts, places, server_of
-from agent.sources.nfs_rpc import LONGEST, Outcome, judge, null_call, record
+from agent.sources.nfs_rpc import LONGEST, Conversation, Outcome, judge, null_call, record
 from agent.sources.nfs_servers import Servers, server_looks
 from events.base import Event, Source
 from events.nfs import NfsNameResolved, NfsNameUnresolved, NfsServerReachable, NfsServerUnreachable
@@ -134,6 +134,38 @@ def answers_another(one: socket.socket) -> None:
         one.sendall(answer_to(b"\0\0\0\0\0\0\0\x07" + call[8:]))
 
 
+def answers_nothing(one: socket.socket) -> None:
+    """Answer with a whole record of no bytes."""
+    while reads(one):
+        one.sendall(struct.pack("!I", 0x80000000))
+
+
+def answers_in_no_pieces(one: socket.socket) -> None:
+    """Send pieces of no bytes, and never the last one."""
+    reads(one)
+    while True:
+        one.sendall(bytes(4096))
+
+
+def answers_megabytes(one: socket.socket) -> None:
+    """Answer in proper form, with eight megabytes behind it."""
+    while call := reads(one):
+        body = answer_to(call)[4:] + bytes(8 << 20)
+        one.sendall(struct.pack("!I", 0x80000000 | len(body)) + body)
+
+
+def neither_accepts_nor_denies(one: socket.socket) -> None:
+    """Answer the call with a status that RPC does not know."""
+    while call := reads(one):
+        one.sendall(struct.pack("!I4s2I", 0x8000000C, call[4:8], 1, 7))
+
+
+def denies(one: socket.socket) -> None:
+    """Answer that the caller is not who it should be (RFC 5531 §9, MSG_DENIED)."""
+    while call := reads(one):
+        one.sendall(struct.pack("!I4s4I", 0x80000014, call[4:8], 1, 1, 1, 5))
+
+
 def serves_three(one: socket.socket) -> None:
     """Serve version 3 only."""
     while call := reads(one):
@@ -215,6 +247,11 @@ def said(classifier: NfsServers, rows: list[dict[str, Any]], at: float) -> list[
         (sends_half, Outcome.NO_REPLY),
         (floods, Outcome.GARBLED),
         (answers_another, Outcome.GARBLED),
+        (answers_nothing, Outcome.GARBLED),
+        (answers_in_no_pieces, Outcome.GARBLED),
+        (answers_megabytes, Outcome.GARBLED),
+        (neither_accepts_nor_denies, Outcome.GARBLED),
+        (denies, Outcome.ANSWERED),
         (serves_three, Outcome.ANSWERED),
         (serves_none, Outcome.NOT_SERVED),
     ],
@@ -223,7 +260,9 @@ def test_what_a_server_does_is_told(
     server: Callable[..., Server], behaviour: Behaviour, expected: Outcome, watch: Callable[..., Servers]
 ) -> None:
     """Each way to answer or not has its name, also at the second call over whatever is left of the first."""
-    one = watch(("127.0.0.1", server(behaviour).port, ""))
+    # Only who waits in vain waits for the whole deadline: all others get the time that a busy machine takes.
+    deadline = 0.4 if expected is Outcome.NO_REPLY else 2.0 if behaviour is answers_another else 20.0
+    one = watch(("127.0.0.1", server(behaviour).port, ""), deadline=deadline)
 
     assert [outcome(one), outcome(one)] == [expected, expected]
 
@@ -235,6 +274,39 @@ def test_version_that_is_configured_must_be_served(server: Callable[..., Server]
     (row,) = one.look().picture
     assert row["outcome"] == Outcome.NOT_SERVED
     assert row["detail"] == "it serves NFS versions 3 to 3"
+
+
+@pytest.mark.parametrize(("options", "version"), [(",vers=3", 3), (",nfsvers=4.1", 4), (",v3", 3), ("", 4)])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_configured_version_is_asked_for(
+    server: Callable[..., Server], watch: Callable[..., Servers], address: str, options: str, version: int
+) -> None:
+    """A storage of NFS 3 is asked by a call of version 3, of NFS 4 by one of version 4, at its own port, over IPv4 and IPv6."""
+    asked: list[int] = []
+
+    def listens(one: socket.socket) -> None:
+        while call := reads(one):
+            asked.append(struct.unpack("!I", call[20:24])[0])
+            one.sendall(answer_to(call))
+
+    assert outcome(watch((address, server(listens, address).port, options), deadline=20)) == Outcome.ANSWERED
+    assert asked == [version]
+
+
+def test_a_server_that_takes_nobody_in_is_silent(watch: Callable[..., Servers]) -> None:
+    """A process that is stopped still has a kernel that accepts: a connection alone is no answer."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        look = watch(("127.0.0.1", one.getsockname()[1], ""))
+
+        assert [outcome(look), outcome(look)] == [Outcome.NO_REPLY, Outcome.NO_REPLY]
+
+
+def test_what_is_no_address_is_not_asked() -> None:
+    """An address that libc cannot even write down says nothing of a server, and ends no look."""
+    for address in ("addr", "fe80::1%" + "a" * 100, "\u00e9" * 80):
+        answer = Conversation(address, 2049, 4, patience=1, first_patience=1).call(0.0)
+        assert answer is not None
+        assert answer.outcome == Outcome.BLIND
 
 
 def test_ipv6_and_refusal(server: Callable[..., Server], watch: Callable[..., Servers]) -> None:
@@ -351,6 +423,51 @@ def test_a_name_that_resolves_no_more_keeps_its_addresses(monkeypatch: pytest.Mo
 
     assert names.ask("localhost").addresses
     assert names.ask("localhost").trouble == "Temporary failure in name resolution"
+
+
+SILENT_RESOLVER = """
+import socket, sys, threading, time
+sys.path[:0] = sys.argv[1].split(":")
+from agent.sources.names import Names
+heard = socket.socket(type=socket.SOCK_DGRAM)
+heard.bind(("127.0.0.1", 53))
+names, longest, end = Names(deadline=0.5), 0.0, time.monotonic() + 20
+while not (known := names.ask("nas.lan")).trouble and time.monotonic() < end:
+    names.keep({"nas.lan"})
+    time.sleep(0.01)
+print(bool(heard.recv(512)), threading.active_count(), known.addresses, known.trouble)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of its own take root")
+def test_a_silent_name_server_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A resolver that waits for a name server which never answers is told after the deadline, and costs one thread."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
+    script = (
+        f"set -e\nip link set lo up\nmount --bind {tmp_path}/resolv.conf /etc/resolv.conf\n"
+        f"mount --bind {tmp_path}/nsswitch.conf /etc/nsswitch.conf\n"
+        f"exec {sys.executable} -c '{SILENT_RESOLVER}' {':'.join(path for path in sys.path if path) + ':' + str(Path.cwd())}"
+    )
+    done = subprocess.run(["unshare", "--net", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout.strip() == "True 2 () no answer from the resolver within 0.5 s", done.stderr
+
+
+def test_names_that_nobody_needs_any_more_cost_nothing() -> None:
+    """However many servers come and go in storage.cfg, no thread is left of those that went."""
+    before, names = threading.active_count(), Names()
+    end = time.monotonic() + 30
+    for number in range(5):
+        host = f"localhost{'.' * (number % 2)}" if number < 2 else f"no-such-host-{number}.invalid"
+        while not ((known := names.ask(host)).addresses or known.trouble) and time.monotonic() < end:
+            time.sleep(0.01)
+    names.keep(set())
+    while threading.active_count() > before and time.monotonic() < end:
+        names.keep(set())
+        time.sleep(0.01)
+
+    assert threading.active_count() <= before
 
 
 def _fails(*_: object, **__: object) -> None:
