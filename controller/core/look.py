@@ -130,6 +130,8 @@ def _scene(desk: Desk) -> Scene:
             latched.update(key for key in incident.roots if _answers(desk, key) is Answer.OK)
         elif not desk.bad(incident.roots):
             excused |= _excused(desk, incident)
+        else:  # it breaks again: what has not recovered since still follows from it
+            excused.update(incident.consequences)
     cells = desk.state.cells
     bad = [cell for key, cell in cells.items() if (cell.answer is Answer.BAD and key not in excused) or key in latched]
     keys = {cell.key for cell in bad}

@@ -57,7 +57,7 @@ def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     if before is not None and verdict.onset - (before.recovered_at or 0) <= _window(desk, before):
         _take_over(desk, before, verdict)
         before.relapses += 1
-        before.planned = all(cell.planned for cell in desk.bad(before.roots))
+        before.planned = _is_planned(desk, before)
         desk.move(before, Trigger.RELAPSED)
         before.resolved_at = before.recovered_at = None
         desk.tell(before, Change.REOPENED, "it broke again soon after it had recovered")
@@ -101,9 +101,15 @@ def _new(desk: Desk, verdict: Verdict, relapses: int) -> Incident:
     )
     desk.state.incidents[incident.id] = incident
     _take_over(desk, incident, verdict)
-    incident.planned = all(cell.planned for cell in desk.bad(incident.roots))
+    incident.planned = _is_planned(desk, incident)
     desk.again(desk.now + desk.timings.confirm)
     return incident
+
+
+def _is_planned(desk: Desk, incident: Incident) -> bool:
+    """Tell whether an administrator meant all of it; what is well again already was meant by nobody."""
+    bad = desk.bad(incident.roots)
+    return bool(bad) and all(cell.planned for cell in bad)
 
 
 def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:

@@ -47,6 +47,8 @@ DIRECT_CAUSES: Final[dict[tuple[str, str], Cause]] = {
 """What a bad cell means, by kind of entity and aspect; what is not here is ``unexplained``, never dropped."""
 _OF_SERVER: Final = frozenset({Cause.NFS_EXPORT_DENIED, Cause.NFS_STALE_HANDLE, Cause.NFS_SLOW})
 """Causes that a server may have with several of its exports at once."""
+_OF_LOGINS: Final = frozenset({("iscsi-target", "auth"), ("iscsi-target", "service")})
+"""What belongs to :mod:`controller.core.inference.reaching`: the target was reached, and lets nobody in."""
 _OF_A_DEAD_NODE: Final = frozenset({"member", "agent"})
 
 
@@ -57,7 +59,7 @@ def cause_of(cell: Cell) -> Cause:
 
 def said(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     """Yield the faults that cells speak of themselves."""
-    rest = [cell for cell in cells if not (is_network(cell) or is_ceph(cell)) and cell.aspect not in {"auth", "service"}]
+    rest = [cell for cell in cells if not (is_network(cell) or is_ceph(cell) or kind_of(cell) in _OF_LOGINS)]
     yield from _each(scene, [cell for cell in rest if kind_of(cell) not in _HANDLES])
     yield from _handles(scene, [cell for cell in rest if kind_of(cell) in _HANDLES])
     yield from _servers(scene, rest)

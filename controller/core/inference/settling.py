@@ -37,7 +37,8 @@ def stable_at(
     if one.quiet:
         latest = max(latest, onset + NFS_SPREAD)
     if roots[0].layer != ROOT:
-        latest = onset + timings.longest
+        # What flaps has an old onset; what is below it speaks anew each time.
+        return max(onset, min(cell.since for cell in roots)) + timings.longest
     dues = [due for other in (one, *rivals) for due in other.pending.values() if now < due]
     if dues and not all(_is_alike(one, candidates, future) for future in (as_if_well, as_if_bad)):
         latest = max(latest, min(dues))
