@@ -19,6 +19,7 @@ from controller.core.timings import Timings
 def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
     """Look at everything and return what must be done, the time of the next look included."""
     desk = Desk(state, now, timings)
+    state.holds = False
     _expire(desk)
     if (due := settle_down(state, now)) is not None:
         desk.again(due)

@@ -15,9 +15,12 @@ from controller.core.state import CONTROLLER, Incident
 
 
 def match(desk: Desk, verdicts: list[Verdict]) -> None:
-    """Give each verdict to the incident that it shares most cells with; each incident takes one."""
+    """Give each verdict to the incident of its name, or else to the one that it shares most cells with; each incident takes one."""
     taken: set[str] = set()
-    for verdict in sorted(verdicts, key=lambda one: (-len(one.cells), one.cause, one.entity, one.scope)):
+    names = {(one.cause, one.entity) for one in desk.state.live_incidents()}
+    for verdict in sorted(
+        verdicts, key=lambda one: ((one.cause, one.entity) not in names, -len(one.cells), one.cause, one.entity, one.scope)
+    ):
         incident = _incident_of(desk, verdict, taken)
         if incident is None:
             _open(desk, verdict, taken)
@@ -47,7 +50,10 @@ def _incident_of(desk: Desk, verdict: Verdict, taken: set[str]) -> Incident | No
 def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     stable_at = max(verdict.stable_at, desk.state.awaited_until) if desk.state.awaited else verdict.stable_at
     if stable_at > desk.now:
-        desk.again(min(stable_at, desk.now + SECOND) if desk.state.awaited else stable_at)
+        desk.hold(min(stable_at, desk.now + SECOND) if desk.state.awaited else stable_at)
+        return
+    if (settled := verdict.onset + desk.timings.longest) > desk.now and _may_be_old(desk, verdict):
+        desk.hold(settled)
         return
     before = _last_like(desk, verdict)
     for incident in desk.state.live_incidents():
@@ -66,6 +72,15 @@ def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     incident = _new(desk, verdict, before.relapses + 1 if before else 0)
     taken.add(incident.id)
     desk.tell(incident, Change.OPENED, title(incident))
+
+
+def _may_be_old(desk: Desk, verdict: Verdict) -> bool:
+    """Tell whether all of it was part of a larger fault that is just over: then that one likely begins again, and more will follow."""
+    return any(
+        verdict.roots < set(one.roots) and verdict.onset - one.recovered_at <= _window(desk, one)
+        for one in desk.state.incidents.values()
+        if one.recovered_at is not None and not one.merged_into and (one.cause, one.entity) != (verdict.cause, verdict.entity)
+    )
 
 
 def _window(desk: Desk, incident: Incident) -> int:
@@ -143,11 +158,11 @@ def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     same = (incident.cause, incident.entity) == (verdict.cause, verdict.entity)
     if same and incident.state is not IncidentState.RECOVERING and verdict.cells <= incident.cells:
         return
-    if verdict.stable_at > desk.now:
-        desk.again(verdict.stable_at)
-        return
     if same and incident.state is not IncidentState.RECOVERING and desk.now < incident.changed_at + desk.timings.respite:
         desk.again(incident.changed_at + desk.timings.respite)  # more of the same: one message for all who join in
+        return
+    if (stable_at := verdict.stable_at) > desk.now:
+        desk.hold(stable_at)
         return
     nodes, was = list(incident.nodes), title(incident)
     incident.planned = incident.planned and all(desk.state.cells[key].planned for key in verdict.roots)

@@ -104,7 +104,7 @@ def _name(stage: Stage, node: str, server: Server) -> Watch:
         node,
         lambda: "unresolved" if world.has("unresolved", node, server.name) else "",
         # Recorded: 3.1 to 10.2 s, back in 2.2 to 4.2 s.
-        lambda word: stage.between(0.5, 10.5) if word else stage.between(1.5, 4.5),
+        lambda word: stage.between(2.5, 10.5) if word else stage.between(1.5, 4.5),
         lambda _: [NfsNameUnresolved(subject=subject, seen=_PROBE, reason="Temporary failure in name resolution")],
         lambda: [NfsNameResolved(subject=subject, seen=_PROBE, addresses=(server.address,))],
         typical="unresolved",

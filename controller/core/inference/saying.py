@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from controller.core.causes import Cause
+from controller.core.evidence import SECOND
 from controller.core.inference.ceph import is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import DENIED, DIRECT, NODE
@@ -64,6 +65,7 @@ def said(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     yield from _handles(scene, [cell for cell in rest if kind_of(cell) in _HANDLES])
     yield from _servers(scene, rest)
     yield from _nodes(scene, cells)
+    yield from _outside(scene, rest)
 
 
 def _each(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
@@ -122,7 +124,8 @@ def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
         for together in coherent(group):
             if len({cell.entity for cell in together}) > 1:
                 names = {server_of(cell.entity) for cell in together}
-                yield suppose(scene, cause, server if len(names) > 1 else min(names), together, (), DIRECT)
+                lines = [cell for cell in cells if cell.entity in names and cause_of(cell) is cause]
+                yield suppose(scene, cause, server if len(names) > 1 else min(names), [*together, *lines], (), DIRECT)
 
 
 def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
@@ -133,6 +136,36 @@ def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
         signs = [cell for cell in cells if cell.entity == entity and cell.aspect in _OF_A_DEAD_NODE]
         daemons = [cell for cell in cells if host_of_daemon(cell) == name]
         yield suppose(scene, Cause.NODE_DOWN, entity, [*signs, *daemons], (), NODE)
+
+
+def _outside(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield why nodes that live are no members: /etc/pve is not served on one, or corosync's network is down and quorum with it."""
+    members = [cell for cell in cells if kind_of(cell) == ("node", "member")]
+    if not members:
+        return
+    for entity, served in _by_entity(cell for cell in cells if kind_of(cell) == ("node", "served")).items():
+        others = [cell for cell in cells if cell.entity == entity and cell.aspect in {"member", "status"}]
+        yield suppose(scene, Cause.PMXCFS_DOWN, entity, [*served, *others], (), DIRECT)
+    for entity, lost in _by_entity(cell for cell in cells if kind_of(cell) == ("cluster", "quorum")).items():
+        without = {f"node/{cell.node}" for cell in lost}
+        apart = [
+            cell
+            for cell in members
+            if (cell.entity in without or f"node/{cell.node}" in without) and (cell.entity in without or _is_heard(scene, cell))
+        ]
+        yield suppose(scene, Cause.CLUSTER_QUORUM_LOST, entity, [*lost, *apart], (), DIRECT)
+
+
+def _is_heard(scene: Scene, member: Cell) -> bool:
+    """Tell whether a node is heard although others miss it: corosync waits for longer than a second before it gives one up."""
+    return scene.heard.get(member.entity.partition("/")[2], 0) > member.broke - SECOND
+
+
+def _by_entity(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.entity].append(cell)
+    return groups
 
 
 def host_of_daemon(cell: Cell) -> str:

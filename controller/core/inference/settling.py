@@ -49,4 +49,6 @@ def _is_alike(one: Hypothesis, candidates: Sequence[Hypothesis], future: Callabl
     """Tell whether in a future the same cells are one node's matter, or everybody's, as they are now."""
     then = [future(other) for other in candidates]
     cells = frozenset().union(*(other.covers for other in then))
-    return all(other.of_node == one.of_node for other in choose(then, cells) if other.covers & one.covers)
+    # What no fault would be worth believing for then may have been an accident.
+    found = [other for other in choose(then, cells) if other.covers & one.covers]
+    return bool(found) and all(other.of_node == one.of_node for other in found)
