@@ -320,8 +320,8 @@ _READERS: Final[dict[type[Event], Read]] = {
     multipath.MultipathMapUsable: _map_usable,
     block.LvmVgMissing: _plain(layer=VOLUMES, lasts=PVESTATD_LASTS),
     block.LvmVgComplete: _plain(layer=VOLUMES),
-    block.ScsiLunVanished: _plain(layer=PATHS),
-    block.ScsiLunPresent: _plain(layer=PATHS),
+    block.ScsiLunVanished: _plain(),  # its target was reached, and says so
+    block.ScsiLunPresent: _plain(),
     agent.AgentSourceFailed: _source,
     agent.AgentSourceWorks: _source,
     ceph.CephOsdDown: _ceph_osd,

@@ -145,6 +145,10 @@ class Recent:
             touched.append(oldest)
         return touched
 
+    def is_in_maintenance(self, node: str) -> bool:
+        """Tell whether an administrator put a node (an entity) into HA maintenance."""
+        return any(one.lasts and one.about == node for one in self.all.values())
+
     def before(self, onset: int) -> list[Happening]:
         """Return what happened just before ``onset``, or holds since long before, oldest first."""
         near = [one for one in self.all.values() if one.at - _SLACK <= onset and (one.lasts or onset - one.at <= BEFORE)]

@@ -56,13 +56,26 @@ def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
         cause = Cause.NFS_SERVER_DOWN if entity.startswith(_SERVER) else Cause.ISCSI_PORTAL_DOWN
         if not entity.startswith((_SERVER, _PORTAL)):
             cause = Cause.UNEXPLAINED
-        for group in coherent(cells):
+        for group in _since(coherent(cells)):
             # Where only mounts hang, that others get an answer from the server itself says nothing: their mounts must speak.
             index = scene.well_mounts if all(is_of_mount(cell) for cell in group) else scene.well_of
             well = [cell for name in names for cell in index[name] if is_network(cell) and cell.entity == name]
             nodes = {cell.node for cell in group}
             others = [*_of_others(well, nodes), *later(group, cells)]
             yield suppose(scene, cause, entity, group, others, COMPONENT, quiet=_quiet(scene, entity, nodes, well))
+
+
+def _since(groups: list[list[Cell]]) -> list[list[Cell]]:
+    """Give what a node says later of a thing that it has lost already to the loss: a session fails, a mount hangs, a word is late."""
+    found: list[list[Cell]] = []
+    for group in groups:
+        rest: list[Cell] = []
+        for cell in group:
+            first = next((one for one in found if any(other.node == cell.node for other in one)), None)
+            (rest if first is None else first).append(cell)
+        if rest:
+            found.append(rest)
+    return found
 
 
 def one_server(scene: Scene, entity: str) -> str:
