@@ -57,7 +57,7 @@ def _source(event: object) -> str:
 
 def _describe(trial: Trial) -> None:
     plan = trial.plan
-    print(f"{len(plan.nodes)} nodes, networks {', '.join(plan.subnets)}, TCP {'always' if plan.tcp_always else 'without session'}")
+    print(f"{len(plan.nodes)} nodes, networks {', '.join(plan.subnets)}")
     for one in plan.storages:
         where = one.server.name if one.server else " ".join(portal.key for portal in one.target.portals) if one.target else one.pool
         print(f"  {one.type} {one.id} {where} {one.path or one.vg} {'' if one.nodes is None else ','.join(one.nodes)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from controller.core.desk import SOON
 from controller.core.effects import Effect
 from controller.core.evidence import SECOND, Answer, Reading, forgotten, readings
 from controller.core.facts import KINDS as FACTS
@@ -118,7 +119,8 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
         _node(state, node)
     for reading in readings(envelope, event):
         if answer(state, node, reading, envelope.observed_at, event.seen.excerpt, envelope):
-            look(state, now + (timings.settle if reading.answer is Answer.BAD else SECOND))
+            soon = SOON if state.holds else SECOND
+            look(state, now + (timings.settle if reading.answer is Answer.BAD and not state.holds else soon))
     if event.state is State.INFO:
         _forget(state, envelope, event, now)
         for happening in happenings(event, node, envelope.observed_at):

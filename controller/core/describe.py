@@ -36,6 +36,8 @@ def title(incident: Incident) -> str:
     text = info.sentence.format(entity=key_of(incident.entity))
     if incident.cause is Cause.NODE_STORAGE_NETWORK and incident.scope:
         text = f"Node {key_of(incident.entity)} lost its way to {incident.scope.replace('/', ' ', 1)}"
+    if incident.cause is Cause.PATH_REDUNDANCY_LOST and incident.entity.startswith("iscsi-portal/"):
+        text = f"The path over portal {key_of(incident.entity)} is lost"
     if incident.entity.startswith("ceph"):  # all nodes repeat what the monitors say
         return ceph_title(incident)
     nodes = [node for node in incident.nodes if node not in {key_of(incident.entity), CONTROLLER}]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from controller.core.describe import report
 from controller.core.effects import Effect, Tell
-from controller.core.evidence import Answer
+from controller.core.evidence import SECOND, Answer
 from controller.core.incident import Trigger, advance
 from controller.core.report import Change
 from controller.core.state import Cell, CoreState, Incident
 from controller.core.timings import Timings
 
+SOON: Final = SECOND // 4
+"""Between two looks while a verdict waits for evidence, microseconds."""
 _MOST_MOMENTS = 100
 """Most entries of an incident's history: what flaps for weeks must not grow its reports for weeks."""
 
@@ -28,6 +32,14 @@ class Desk:
         """Ask for another look, never before the next microsecond."""
         at = max(at, self.now + 1)
         self.next = at if self.next is None else min(self.next, at)
+
+    def hold(self, until: int) -> None:
+        """Hold a verdict back until then; more evidence may settle it sooner.
+
+        Of 64 nodes each may yet report at a moment of its own: looks at all of these would cost seconds.
+        """
+        self.state.holds = True
+        self.again(max(until, self.now + SOON))
 
     def bad(self, keys: list[str]) -> list[Cell]:
         """Return those of some cells that are bad now."""

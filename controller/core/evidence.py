@@ -111,15 +111,18 @@ def _session_bad(portal: str, target: str | None, silent: bool) -> Readings:
 
 def _session_ok(event: Event) -> Readings:
     assert isinstance(event, _LOGGED_IN)
-    return _logged_in(_subject(event), _target(event.target))
+    # Who looks at sessions asks their portals as well: a session that is still there says nothing new of its portal.
+    is_looked_at = type(event) is iscsi.IscsiSessionEstablished and event.seen.source is Source.ISCSI
+    return _logged_in(_subject(event), _target(event.target), reaches=not is_looked_at)
 
 
 _LOGGED_IN: Final = (iscsi.IscsiConnectionRecovered, iscsi.IscsiSessionEstablished)
 
 
 @lru_cache(_REMEMBERED)
-def _logged_in(portal: str, target: str) -> Readings:
-    found = (Reading(portal, "session", Answer.OK, via=target, notices=ISCSI_NOTICES), Reading(portal, "reach", Answer.OK))
+def _logged_in(portal: str, target: str, *, reaches: bool) -> Readings:
+    session = Reading(portal, "session", Answer.OK, via=target, notices=ISCSI_NOTICES)
+    found = (session, Reading(portal, "reach", Answer.OK)) if reaches else (session,)
     return (*found, Reading(target, "auth", Answer.OK), Reading(target, "service", Answer.OK)) if target else found
 
 
@@ -374,7 +377,7 @@ _NOTICES: Final[dict[tuple[str, str], int]] = {
     ("nfs-export", "export"): MOUNT_NOTICES,
     ("nfs-export", "handle"): MOUNT_NOTICES,
     ("nfs-server", "handle"): MOUNT_NOTICES,
-    ("iscsi-portal", "reach"): 5,
+    ("iscsi-portal", "reach"): 7,
     ("ceph-mon", "reach"): 9,
     ("ceph", "quorum"): 9,
     ("iscsi-portal", "session"): ISCSI_NOTICES,

@@ -19,6 +19,7 @@ from controller.core.timings import Timings
 def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
     """Look at everything and return what must be done, the time of the next look included."""
     desk = Desk(state, now, timings)
+    state.holds = False
     _expire(desk)
     if (due := settle_down(state, now)) is not None:
         desk.again(due)
@@ -130,6 +131,8 @@ def _scene(desk: Desk) -> Scene:
             latched.update(key for key in incident.roots if _answers(desk, key) is Answer.OK)
         elif not desk.bad(incident.roots):
             excused |= _excused(desk, incident)
+        else:  # it breaks again: what has not recovered since still follows from it
+            excused.update(incident.consequences)
     cells = desk.state.cells
     bad = [cell for key, cell in cells.items() if (cell.answer is Answer.BAD and key not in excused) or key in latched]
     keys = {cell.key for cell in bad}

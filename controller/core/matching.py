@@ -15,9 +15,12 @@ from controller.core.state import CONTROLLER, Incident
 
 
 def match(desk: Desk, verdicts: list[Verdict]) -> None:
-    """Give each verdict to the incident that it shares most cells with; each incident takes one."""
+    """Give each verdict to the incident of its name, or else to the one that it shares most cells with; each incident takes one."""
     taken: set[str] = set()
-    for verdict in sorted(verdicts, key=lambda one: (-len(one.cells), one.cause, one.entity, one.scope)):
+    names = {(one.cause, one.entity) for one in desk.state.live_incidents()}
+    for verdict in sorted(
+        verdicts, key=lambda one: ((one.cause, one.entity) not in names, -len(one.cells), one.cause, one.entity, one.scope)
+    ):
         incident = _incident_of(desk, verdict, taken)
         if incident is None:
             _open(desk, verdict, taken)
@@ -47,7 +50,10 @@ def _incident_of(desk: Desk, verdict: Verdict, taken: set[str]) -> Incident | No
 def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     stable_at = max(verdict.stable_at, desk.state.awaited_until) if desk.state.awaited else verdict.stable_at
     if stable_at > desk.now:
-        desk.again(min(stable_at, desk.now + SECOND) if desk.state.awaited else stable_at)
+        desk.hold(min(stable_at, desk.now + SECOND) if desk.state.awaited else stable_at)
+        return
+    if (settled := verdict.onset + desk.timings.longest) > desk.now and _may_be_old(desk, verdict):
+        desk.hold(settled)
         return
     before = _last_like(desk, verdict)
     for incident in desk.state.live_incidents():
@@ -57,7 +63,7 @@ def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     if before is not None and verdict.onset - (before.recovered_at or 0) <= _window(desk, before):
         _take_over(desk, before, verdict)
         before.relapses += 1
-        before.planned = all(cell.planned for cell in desk.bad(before.roots))
+        before.planned = _is_planned(desk, before)
         desk.move(before, Trigger.RELAPSED)
         before.resolved_at = before.recovered_at = None
         desk.tell(before, Change.REOPENED, "it broke again soon after it had recovered")
@@ -66,6 +72,15 @@ def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     incident = _new(desk, verdict, before.relapses + 1 if before else 0)
     taken.add(incident.id)
     desk.tell(incident, Change.OPENED, title(incident))
+
+
+def _may_be_old(desk: Desk, verdict: Verdict) -> bool:
+    """Tell whether all of it was part of a larger fault that is just over: then that one likely begins again, and more will follow."""
+    return any(
+        verdict.roots < set(one.roots) and verdict.onset - one.recovered_at <= _window(desk, one)
+        for one in desk.state.incidents.values()
+        if one.recovered_at is not None and not one.merged_into and (one.cause, one.entity) != (verdict.cause, verdict.entity)
+    )
 
 
 def _window(desk: Desk, incident: Incident) -> int:
@@ -101,9 +116,15 @@ def _new(desk: Desk, verdict: Verdict, relapses: int) -> Incident:
     )
     desk.state.incidents[incident.id] = incident
     _take_over(desk, incident, verdict)
-    incident.planned = all(cell.planned for cell in desk.bad(incident.roots))
+    incident.planned = _is_planned(desk, incident)
     desk.again(desk.now + desk.timings.confirm)
     return incident
+
+
+def _is_planned(desk: Desk, incident: Incident) -> bool:
+    """Tell whether an administrator meant all of it; what is well again already was meant by nobody."""
+    bad = desk.bad(incident.roots)
+    return bool(bad) and all(cell.planned for cell in bad)
 
 
 def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:
@@ -137,11 +158,11 @@ def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     same = (incident.cause, incident.entity) == (verdict.cause, verdict.entity)
     if same and incident.state is not IncidentState.RECOVERING and verdict.cells <= incident.cells:
         return
-    if verdict.stable_at > desk.now:
-        desk.again(verdict.stable_at)
-        return
     if same and incident.state is not IncidentState.RECOVERING and desk.now < incident.changed_at + desk.timings.respite:
         desk.again(incident.changed_at + desk.timings.respite)  # more of the same: one message for all who join in
+        return
+    if (stable_at := verdict.stable_at) > desk.now:
+        desk.hold(stable_at)
         return
     nodes, was = list(incident.nodes), title(incident)
     incident.planned = incident.planned and all(desk.state.cells[key].planned for key in verdict.roots)

@@ -142,6 +142,8 @@ class CoreState:
         """Grows with every change of a cell or fact: what was judged at one version is right until the next."""
         self.judged: tuple[tuple[int, frozenset[str]], list[Verdict]] | None = None
         """The verdicts of the last look, where time alone does not change them. Not stored: they are found again."""
+        self.holds = False
+        """Whether a verdict waits for more evidence. Not stored: a restart looks at once."""
         self.look_at: int | None = None
         """When the verdict must be looked at again."""
         self._touched: set[tuple[str, str]] = set()

@@ -55,7 +55,8 @@ class Transport:
     channel: Channel
     chance: Random
     partitions: Collection[Partition] = ()
-    _skews: dict[str, int] = field(default_factory=dict)
+    skews: dict[str, int] = field(default_factory=dict)
+    """By how much nodes' clocks are wrong, µs; of others it is drawn."""
     _last: dict[str, int] = field(default_factory=dict)
 
     def carry(self, sent: Iterable[Sent]) -> list[Arrival]:
@@ -75,7 +76,9 @@ class Transport:
         if channel.disorder and chance.random() < channel.disorder:
             at += int(chance.uniform(0, 5) * SECOND)
         if isinstance(sent.what, Heard):
-            return [Arrival(at, sent.what)]
+            # A heartbeat says what its node's clock says (events/wire.py), so that the controller can put right what else it stamps.
+            skew = self._skew(node)
+            return [Arrival(at, Heard(node, sent.at + skew) if skew else sent.what)]
         envelope = decode(encode(self._stamped(sent.what)))
         found = [Arrival(at, envelope)]
         if channel.doubled and chance.random() < channel.doubled:
@@ -83,9 +86,11 @@ class Transport:
         return found
 
     def _stamped(self, envelope: Envelope) -> Envelope:
-        if not self.channel.skew:
-            return envelope
-        skew = self._skews.get(envelope.node)
-        if skew is None:
-            skew = self._skews[envelope.node] = int(self.chance.uniform(-self.channel.skew, self.channel.skew) * SECOND)
-        return envelope._replace(observed_at=envelope.observed_at + skew)
+        skew = self._skew(envelope.node)
+        return envelope._replace(observed_at=envelope.observed_at + skew) if skew else envelope
+
+    def _skew(self, node: str) -> int:
+        if node not in self.skews:
+            most = self.channel.skew
+            self.skews[node] = int(self.chance.uniform(-most, most) * SECOND) if most else 0
+        return self.skews[node]

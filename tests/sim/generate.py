@@ -56,9 +56,7 @@ def generate(seed: int, sizes: tuple[int, int] = SIZES) -> Plan:
     storages = _storages(making, chance.randint(1, 12))
     ceph = _ceph(chance, nodes, subnets) if any(one.type in ("rbd", "cephfs") for one in storages) else None
     guests = tuple(_guests(chance, nodes, storages))
-    return Plan(
-        nodes, subnets, tuple(storages), ceph, guests, tcp_always=chance.random() < 0.5, seed=seed, rules=_rules(chance, nodes, guests)
-    )
+    return Plan(nodes, subnets, tuple(storages), ceph, guests, seed=seed, rules=_rules(chance, nodes, guests))
 
 
 def _storages(making: _Making, count: int) -> list[Storage]:

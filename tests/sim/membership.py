@@ -120,7 +120,7 @@ def _quorum(stage: Stage, node: str) -> Watch:
 
     return Watch(
         node,
-        lambda: _unless_blind(stage, node, "lost" if stage.world.has("quorum") else ""),
+        lambda: _unless_blind(stage, node, "" if _has_quorum(stage, node) else "lost"),
         lambda _: stage.between(1, 3),
         lambda _: [QuorumLost(subject=_node(node), seen=_FILES)],
         lambda: [QuorumRegained(subject=_node(node), seen=_FILES)],
@@ -128,6 +128,19 @@ def _quorum(stage: Stage, node: str) -> Watch:
         again=0,
         repeats=False,
     )
+
+
+def _has_quorum(stage: Stage, node: str) -> bool:
+    """Tell whether more than half of all nodes are up and on a node's side of corosync's network."""
+    if stage.world.has("quorum"):
+        return False
+    nodes = stage.plan.nodes
+    return sum(_is_beside(stage, node, one) for one in nodes) * 2 > len(nodes)
+
+
+def _is_beside(stage: Stage, node: str, other: str) -> bool:
+    world = stage.world
+    return not world.has("node", other) and world.has("split", node) == world.has("split", other)
 
 
 def _members(stage: Stage, node: str) -> Watch:
@@ -139,7 +152,7 @@ def _members(stage: Stage, node: str) -> Watch:
             return None
         if world.has("quorum"):
             return [one for one in stage.plan.nodes if one != node]
-        return [one for one in stage.plan.nodes if world.has("node", one) or world.has("pmxcfs", one)]
+        return [one for one in stage.plan.nodes if not _is_beside(stage, node, one) or world.has("pmxcfs", one)]
 
     def tell(one: str, bad: bool) -> list[Event]:
         return [(MemberLeft if bad else MemberJoined)(subject=_node(one), seen=_FILES)]
@@ -172,6 +185,8 @@ def _fenced(stage: Stage, node: str) -> Watch:
         world = stage.world
         if world.has("pmxcfs", node):
             return None
+        if not _has_quorum(stage, node):
+            return []  # without quorum there is no HA manager
         return [one for one in stage.plan.nodes if one in managed and world.has("node", one)]
 
     def tell(one: str, bad: bool) -> list[Event]:

@@ -130,8 +130,6 @@ class Plan:
     storages: tuple[Storage, ...]
     ceph: Ceph | None = None
     guests: tuple[Guest, ...] = ()
-    tcp_always: bool = True
-    """Whether agents try TCP to portals all the time, or only where no session is logged in."""
     seed: int = 0
     rules: tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...] = field(default=())
     """HA node-affinity rules: name, nodes, guests."""

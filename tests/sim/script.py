@@ -1,141 +1,121 @@
-"""Scripts of scenarios: verbs at virtual times, and the one formatter of the log that they must give.
+"""Scripts of scenarios: a cluster, steps at virtual times, how bad the reports are, and what is true.
 
-``script.toml`` holds ``nodes``, optionally ``portals``, ``servers``, ``watch`` (liveness of agents), ``until`` and a list ``steps`` of
-``"SECONDS VERB ARGUMENTS"``:
+``script.toml`` holds:
 
-- ``portal P down|up [NODE…]``, ``server S down|up [NODE…]``: packets between these (default all) nodes and the endpoint are lost.
-- ``network NODE down|up``: all storage packets of one node are lost.
-- ``login reject|accept [NODE…]``: the target refuses these nodes' logins.
-- ``agent NODE stop|start``, ``boot NODE``, ``quorum NODE lost|held``, ``storage ID inactive NODE…``.
-- ``controller restart``: the core's state goes through its stored form.
+- ``cluster``: a name of `layouts/`, or ``{seed = …, nodes = …}``; ``nodes``: another number of nodes than the layout's.
+- ``steps``: ``"SECONDS WHAT …"``. What: ``fault …`` and ``end …`` (words of :mod:`tests.sim.breaking`; what ends is named as it began),
+  ``flap PERIOD TIMES …`` (broken for one period, well for the next, so many times), ``happens …`` (:mod:`tests.sim.happening`),
+  ``partition NODES SECONDS`` (their agents cannot reach the controller, and send later what they saw),
+  ``controller SECONDS`` (the controller is away for so long and takes up its stored state).
+- ``until``: when it ends, seconds; else 120 s after the last step.
+- ``channel``: fields of :class:`tests.sim.channel.Channel`; ``skew``: seconds by which nodes' clocks are wrong.
+- ``journals``: whether there are only journals, as in `faultline replay`: no probe, no heartbeat, no fact.
+- ``truth``: ``"BEGIN-END CAUSE ENTITY [NODES]"`` of each incident that must be told, in seconds; without END it lasts.
+  ``planned``: the same, and nobody may be called. ``passing``: ``"CAUSE ENTITY"`` that may be told first; a comment says why.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from controller.core.correlate import Heard
-from controller.core.report import IncidentReport
-from controller.core.state import CoreState
-from faultline.timeline import Timeline
-from tests.sim.cluster import SECOND, START, Topology, VirtualCluster
+from tests.sim.channel import Channel
+from tests.sim.layout import cluster
+from tests.sim.plan import Plan
+from tests.sim.stage import SECOND
+from tests.sim.truth import Name
 
-HEARTBEAT = 2 * SECOND
-
-
-def run(folder: Path) -> str:
-    """Run a scenario and return its log."""
-    script = tomllib.loads((folder / "script.toml").read_text())
-    topology = Topology(script["nodes"])
-    topology.portals = script.get("portals", topology.portals)
-    topology.servers = script.get("servers", topology.servers)
-    topology.luns = script.get("luns", True)
-    return "".join(f"{line}\n" for line in Run(topology, script).lines())
+_AFTERWARDS = 120
+"""Seconds that a scenario goes on after its last step."""
+_KEYS = frozenset({"cluster", "nodes", "steps", "until", "channel", "skew", "journals", "truth", "planned", "passing"})
 
 
-class Run:
-    """One run of one script."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that is done, at µs after the beginning."""
 
-    def __init__(self, topology: Topology, script: dict[str, object]) -> None:
-        self.topology = topology
-        self.cluster = VirtualCluster(topology)
-        watch = bool(script.get("watch"))
-        self.timeline = Timeline("sim", [] if watch else topology.nodes)
-        self.heartbeat = START if watch else None
-        self.stopped: set[str] = set()
-        steps = [str(step).split() for step in script["steps"]]  # type: ignore[attr-defined]
-        self.steps = sorted(((int(float(at) * SECOND) + START, verb) for at, *verb in steps), key=lambda pair: pair[0])
-        last = self.steps[-1][0] if self.steps else START
-        self.until = START + int(float(script["until"]) * SECOND) if "until" in script else last + 300 * SECOND  # type: ignore[arg-type]
-
-    def lines(self) -> Iterator[str]:
-        """Run, and yield the log."""
-        for at, verb in self.steps:
-            yield from self._pass(at)
-            yield f"{_seconds(at)}  script      {' '.join(verb)}"
-            self._do(verb)
-        yield from self._pass(self.until)
-        yield f"{_seconds(self.until)}  end         {self._left()}"
-
-    def _pass(self, until: int) -> Iterator[str]:
-        while self.heartbeat is not None and self.heartbeat <= until:
-            beat = self.heartbeat
-            yield from self._deliver(beat)
-            for node in self.topology.nodes:
-                if node not in self.stopped:
-                    yield from map(render, self.timeline.give(Heard(node), beat))
-            self.heartbeat = beat + HEARTBEAT
-        yield from self._deliver(until)
-
-    def _deliver(self, until: int) -> Iterator[str]:
-        for at, envelope in self.cluster.run(until):
-            yield from map(render, self.timeline.feed(envelope, at))
-        yield from map(render, self.timeline.advance(until))
-
-    def _do(self, verb: list[str]) -> None:  # noqa: C901, PLR0912 - a flat table of verbs
-        cluster, nodes = self.cluster, self.topology.nodes
-        match verb:
-            case ["portal" | "server", endpoint, "down", *some]:
-                for node in some or nodes:
-                    cluster.block(node, endpoint)
-            case ["portal" | "server", endpoint, "up", *some]:
-                for node in some or nodes:
-                    cluster.unblock(node, endpoint)
-            case ["network", node, way]:
-                for endpoint in [*self.topology.portals, *self.topology.servers]:
-                    (cluster.block if way == "down" else cluster.unblock)(node, endpoint)
-            case ["login", "reject", *some]:
-                cluster.reject(some or nodes)
-            case ["login", "accept", *some]:
-                cluster.accept(some or nodes)
-            case ["agent", node, "stop"]:
-                cluster.mute(node)
-                self.stopped.add(node)
-            case ["agent", node, "start"]:
-                cluster.unmute(node)
-                self.stopped.discard(node)
-            case ["boot", node]:
-                cluster.boot(node)
-            case ["quorum", node, how]:
-                cluster.quorum(node, held=how == "held")
-            case ["storage", storage, "inactive", *some]:
-                for node in some or nodes:
-                    cluster.inactive(node, storage)
-            case ["controller", "restart"]:
-                self._restart()
-            case _:
-                raise ValueError(f"no such verb: {' '.join(verb)}")
-
-    def _restart(self) -> None:
-        state = self.timeline.state
-        for table, keys in (("cells", state.cells), ("nodes", state.nodes), ("incidents", state.incidents)):
-            for key in keys:
-                state.touch(table, key)
-        fresh = CoreState(state.cluster)
-        fresh.load((table, key, record) for table, key, record in state.take_changes() if record is not None)
-        fresh.look_at = self.timeline.now
-        self.timeline.state = fresh
-
-    def _left(self) -> str:
-        live = [f"{one.cause} {one.entity} {one.state}" for one in self.timeline.state.live_incidents()]
-        return "; ".join(live) if live else "no incident left"
+    at: int
+    words: tuple[str, ...]
 
 
-def _seconds(at: int) -> str:
-    return f"{(at - START) / SECOND:8.1f}"
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One incident that must be told. Times are µs after the beginning."""
+
+    begin: int
+    end: int | None
+    name: Name
+    nodes: tuple[str, ...] = ()
+    """That are named; empty where it does not matter."""
+    planned: bool = False
 
 
-def render(report: IncidentReport) -> str:
-    """Write one line for one change that is told."""
-    at = _seconds(_micros(report.at))
-    text = f"{at}  {report.change.value:<10}  {report.cause} {report.entity}  nodes={','.join(report.nodes)}"
-    text += f"  confidence={report.confidence:.2f}"
-    return text + (f"  storages={','.join(report.storages)}" if report.storages else "") + f"  ({report.timeline[-1].text})"
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One scenario."""
+
+    name: str
+    plan: Plan
+    steps: tuple[Step, ...]
+    until: int
+    channel: Channel
+    skews: Mapping[str, int] = field(default_factory=dict)
+    """µs by node."""
+    journals: bool = False
+    claims: tuple[Claim, ...] = ()
+    passing: frozenset[Name] = frozenset()
 
 
-def _micros(text: str) -> int:
-    from datetime import UTC, datetime, timedelta
+def read(folder: Path) -> Script:
+    """Return the script of a scenario's folder.
 
-    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    :raises ValueError: when it says what nobody understands.
+    """
+    given = tomllib.loads((folder / "script.toml").read_text())
+    if unknown := set(given) - _KEYS:
+        raise ValueError(f"{folder.name}: unknown: {', '.join(sorted(unknown))}")
+    steps = sorted((one for text in given["steps"] for one in _steps(str(text))), key=lambda one: one.at)
+    last = steps[-1].at if steps else 0
+    return Script(
+        folder.name,
+        cluster(given["cluster"], given.get("nodes")),
+        tuple(steps),
+        _micros(given["until"]) if "until" in given else last + _AFTERWARDS * SECOND,
+        Channel(**given.get("channel", {})),
+        {node: _micros(seconds) for node, seconds in given.get("skew", {}).items()},
+        bool(given.get("journals")),
+        tuple(_claims(given)),
+        frozenset(_name(one.split()) for one in given.get("passing", ())),
+    )
+
+
+def _micros(seconds: float | str) -> int:
+    return round(float(seconds) * SECOND)
+
+
+def _steps(text: str) -> Iterator[Step]:
+    at, *words = text.split()
+    if words[0] != "flap":
+        yield Step(_micros(at), tuple(words))
+        return
+    period, times, what = _micros(words[1]), int(words[2]), words[3:]
+    for turn in range(times):
+        yield Step(_micros(at) + 2 * turn * period, ("fault", *what))
+        yield Step(_micros(at) + (2 * turn + 1) * period, ("end", *what))
+
+
+def _claims(given: Mapping[str, Any]) -> Iterator[Claim]:
+    for key in ("truth", "planned"):
+        for text in given.get(key, ()):
+            span, cause, entity, *nodes = text.split()
+            begin, _, end = span.partition("-")
+            named = tuple(nodes[0].split(",")) if nodes else ()
+            yield Claim(_micros(begin), _micros(end) if end else None, (cause, entity), named, key == "planned")
+
+
+def _name(words: list[str]) -> Name:
+    cause, entity = words
+    return cause, entity

@@ -64,7 +64,8 @@ class Ground:
         for node in plan.nodes:
             self.state, _ = step(self.state, Heard(node), BEGIN - 2 * SECOND, Timings())
         assert self.state.topology.graph, "built before it is copied"
-        list(self.state.take_changes())
+        self.rows = list(self.state.take_changes())
+        """What a controller has stored of it: (table, key, record)."""
 
     def _opening(self) -> Iterator[tuple[int, Envelope]]:
         stage = Stage(self.plan, Random(f"opening {self.plan.seed}"))

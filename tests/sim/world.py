@@ -4,7 +4,7 @@ Marks, as tuples: ``("silent" | "refused", ENTITY)`` a server or portal, ``("sub
 ``("cut", NODE, ADDRESS)`` a node's way, ``("unresolved", NODE, SERVER)``, ``("denied" | "stale" | "slow", NODE, EXPORT)``,
 ``("rejected" | "off", NODE, IQN)``, ``("unmapped" | "swapped" | "conflict", NODE, WWID)``, ``("vg", NODE, VG)``,
 ``("osd", NUMBER)``, ``("mon", NODE)``, ``("ceph", WHAT)``, ``("config",)``, ``("pmxcfs" | "pvestatd" | "agent" | "node" | "fence", NODE)``,
-``("quorum",)``, ``("ha", SID)``.
+``("quorum",)`` corosync's network, ``("split", NODE)`` the nodes on one side of it, ``("ha", SID)``, ``("flag", FLAG)`` of Ceph's OSD map.
 """
 
 from __future__ import annotations

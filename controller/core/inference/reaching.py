@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from controller.core.causes import Cause
@@ -17,6 +18,7 @@ from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NAMED, NODE_NETWORK, SUBNET, WAY
 from controller.core.inference.scene import Scene, coherent, is_network, is_of_mount, later, onset_of
 from controller.core.state import Cell
+from events.host import NodeIscsi
 
 _TARGET: Final = "iscsi-target/"
 _PORTAL: Final = "iscsi-portal/"
@@ -167,12 +169,22 @@ def _nodes(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
             )
         for network, inside in networks.items():
             yield from _access(scene, node, network, inside, own, answered)
-        for endpoint, ways in grouped(cells, partial(_far_end, scene)).items():
+        for endpoint, ways in grouped(cells, partial(_far_end, scene, _behind(own, cells))).items():
             yield from _way(scene, node, endpoint, ways, answered)
 
 
-def _far_end(scene: Scene, cell: Cell) -> str:
-    return cell.via if cell.via.startswith(_TARGET) else one_server(scene, cell.entity)
+def _behind(*cells: Iterable[Cell]) -> dict[str, str]:
+    """Return the target behind each portal to which a node has sessions, of portals that serve one target."""
+    targets: dict[str, set[str]] = defaultdict(set)
+    for cell in chain(*cells):
+        if cell.aspect == "session" and cell.via.startswith(_TARGET):
+            targets[cell.entity].add(cell.via)
+    return {portal: min(found) for portal, found in targets.items() if len(found) == 1}
+
+
+def _far_end(scene: Scene, behind: dict[str, str], cell: Cell) -> str:
+    # That a portal does not answer is known before its session fails: both are one way to one target.
+    return cell.via if cell.via.startswith(_TARGET) else behind.get(cell.entity) or one_server(scene, cell.entity)
 
 
 def _access(scene: Scene, node: str, network: str, cells: list[Cell], own: list[Cell], answered: float) -> Iterator[Hypothesis]:
@@ -207,9 +219,9 @@ def _way(scene: Scene, node: str, endpoint: str, ways: list[Cell], answered: flo
         if cell.node == node and cell.aspect == "session" and cell.entity not in lost and scene.weigh([cell], onset).against
     ]
     if left:
-        lun = next((cell.entity for cell in scene.bad if cell.node == node and cell.aspect == "redundancy"), "")
-        portal = ways[0].entity
-        yield suppose(scene, Cause.PATH_REDUNDANCY_LOST, lun or portal, ways, (), WAY + answered, scope=portal, of_node=node, shared=portal)
+        portal = min(lost)
+        name = _lun(scene, node, endpoint) or portal
+        yield suppose(scene, Cause.PATH_REDUNDANCY_LOST, name, ways, (), WAY + answered, scope=portal, of_node=node, shared=portal)
         return
     for group in coherent(ways):
         yield suppose(
@@ -223,3 +235,11 @@ def _way(scene: Scene, node: str, endpoint: str, ways: list[Cell], answered: flo
             of_node=node,
             shared=endpoint,
         )
+
+
+def _lun(scene: Scene, node: str, target: str) -> str:
+    """Return the one LUN that a target has for a node; empty when it has several, whose common way then says more."""
+    told = scene.topology.facts.get(NodeIscsi, node)
+    luns = {f"lun/{lun}" for one in told.sessions if f"{_TARGET}{one.target}" == target for lun in one.luns} if told is not None else set()
+    luns = luns or {cell.entity for cell in scene.bad if cell.node == node and cell.aspect == "redundancy"}
+    return min(luns) if len(luns) == 1 else ""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from controller.core.causes import Cause
+from controller.core.evidence import SECOND
 from controller.core.inference.ceph import is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import DENIED, DIRECT, NODE
@@ -47,6 +48,8 @@ DIRECT_CAUSES: Final[dict[tuple[str, str], Cause]] = {
 """What a bad cell means, by kind of entity and aspect; what is not here is ``unexplained``, never dropped."""
 _OF_SERVER: Final = frozenset({Cause.NFS_EXPORT_DENIED, Cause.NFS_STALE_HANDLE, Cause.NFS_SLOW})
 """Causes that a server may have with several of its exports at once."""
+_OF_LOGINS: Final = frozenset({("iscsi-target", "auth"), ("iscsi-target", "service")})
+"""What belongs to :mod:`controller.core.inference.reaching`: the target was reached, and lets nobody in."""
 _OF_A_DEAD_NODE: Final = frozenset({"member", "agent"})
 
 
@@ -57,11 +60,12 @@ def cause_of(cell: Cell) -> Cause:
 
 def said(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     """Yield the faults that cells speak of themselves."""
-    rest = [cell for cell in cells if not (is_network(cell) or is_ceph(cell)) and cell.aspect not in {"auth", "service"}]
+    rest = [cell for cell in cells if not (is_network(cell) or is_ceph(cell) or kind_of(cell) in _OF_LOGINS)]
     yield from _each(scene, [cell for cell in rest if kind_of(cell) not in _HANDLES])
     yield from _handles(scene, [cell for cell in rest if kind_of(cell) in _HANDLES])
     yield from _servers(scene, rest)
     yield from _nodes(scene, cells)
+    yield from _outside(scene, rest)
 
 
 def _each(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
@@ -120,7 +124,8 @@ def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
         for together in coherent(group):
             if len({cell.entity for cell in together}) > 1:
                 names = {server_of(cell.entity) for cell in together}
-                yield suppose(scene, cause, server if len(names) > 1 else min(names), together, (), DIRECT)
+                lines = [cell for cell in cells if cell.entity in names and cause_of(cell) is cause]
+                yield suppose(scene, cause, server if len(names) > 1 else min(names), [*together, *lines], (), DIRECT)
 
 
 def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
@@ -131,6 +136,36 @@ def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
         signs = [cell for cell in cells if cell.entity == entity and cell.aspect in _OF_A_DEAD_NODE]
         daemons = [cell for cell in cells if host_of_daemon(cell) == name]
         yield suppose(scene, Cause.NODE_DOWN, entity, [*signs, *daemons], (), NODE)
+
+
+def _outside(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
+    """Yield why nodes that live are no members: /etc/pve is not served on one, or corosync's network is down and quorum with it."""
+    members = [cell for cell in cells if kind_of(cell) == ("node", "member")]
+    if not members:
+        return
+    for entity, served in _by_entity(cell for cell in cells if kind_of(cell) == ("node", "served")).items():
+        others = [cell for cell in cells if cell.entity == entity and cell.aspect in {"member", "status"}]
+        yield suppose(scene, Cause.PMXCFS_DOWN, entity, [*served, *others], (), DIRECT)
+    for entity, lost in _by_entity(cell for cell in cells if kind_of(cell) == ("cluster", "quorum")).items():
+        without = {f"node/{cell.node}" for cell in lost}
+        apart = [
+            cell
+            for cell in members
+            if (cell.entity in without or f"node/{cell.node}" in without) and (cell.entity in without or _is_heard(scene, cell))
+        ]
+        yield suppose(scene, Cause.CLUSTER_QUORUM_LOST, entity, [*lost, *apart], (), DIRECT)
+
+
+def _is_heard(scene: Scene, member: Cell) -> bool:
+    """Tell whether a node is heard although others miss it: corosync waits for longer than a second before it gives one up."""
+    return scene.heard.get(member.entity.partition("/")[2], 0) > member.broke - SECOND
+
+
+def _by_entity(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.entity].append(cell)
+    return groups
 
 
 def host_of_daemon(cell: Cell) -> str:

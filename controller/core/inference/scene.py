@@ -127,14 +127,19 @@ class Scene:
             due = None if cell.notices is None else onset + cell.notices * SECOND
             if cell.seen > onset:
                 against[cell.key] = PROOF
-            elif due is not None and self.now >= due:
-                heard = self.heard.get(cell.node, due) >= due
-                self.undecided |= not heard
-                against[cell.key] = PROOF if heard else SILENCE
-            elif due is not None and cell.notices:
-                pending[cell.key] = due
+            elif due is None or not cell.notices:
+                continue
+            elif (heard := min(self.now, self.heard.get(cell.node, self.now))) >= due:
+                against[cell.key] = PROOF
+            else:
+                # What a node has not reported says something up to when it was last heard.
                 self.undecided = True
-                against[cell.key] = _not_yet((self.now - onset) / (cell.notices * SECOND))
+                so_far = _not_yet((heard - onset) / (cell.notices * SECOND))
+                if self.now < due:
+                    pending[cell.key] = due
+                    against[cell.key] = so_far
+                else:
+                    against[cell.key] = max(so_far, SILENCE)
         return Weighed(against, pending)
 
 

@@ -37,7 +37,8 @@ def stable_at(
     if one.quiet:
         latest = max(latest, onset + NFS_SPREAD)
     if roots[0].layer != ROOT:
-        latest = onset + timings.longest
+        # What flaps has an old onset; what is below it speaks anew each time.
+        return max(onset, min(cell.since for cell in roots)) + timings.longest
     dues = [due for other in (one, *rivals) for due in other.pending.values() if now < due]
     if dues and not all(_is_alike(one, candidates, future) for future in (as_if_well, as_if_bad)):
         latest = max(latest, min(dues))
@@ -48,4 +49,6 @@ def _is_alike(one: Hypothesis, candidates: Sequence[Hypothesis], future: Callabl
     """Tell whether in a future the same cells are one node's matter, or everybody's, as they are now."""
     then = [future(other) for other in candidates]
     cells = frozenset().union(*(other.covers for other in then))
-    return all(other.of_node == one.of_node for other in choose(then, cells) if other.covers & one.covers)
+    # What no fault would be worth believing for then may have been an accident.
+    found = [other for other in choose(then, cells) if other.covers & one.covers]
+    return bool(found) and all(other.of_node == one.of_node for other in found)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import exp
 from typing import Final
 
@@ -40,7 +41,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One named fault. ``stable_at``: when it may be told, UTC microseconds."""
+    """One named fault. ``stable``: finds :attr:`stable_at`, which only what is about to be told is asked for."""
 
     cause: Cause
     entity: str
@@ -52,9 +53,14 @@ class Verdict:
     score: float
     alternatives: tuple[Rejected, ...]
     onset: int
-    stable_at: int
+    stable: Callable[[], int] = field(repr=False, compare=False)
     due: int | None = None
     """When what has not been reported yet speaks against it, or for a rival, UTC microseconds: it is worth another look then."""
+
+    @property
+    def stable_at(self) -> int:
+        """Return when it may be told, UTC microseconds."""
+        return self.stable()
 
     @property
     def cells(self) -> frozenset[str]:
@@ -137,7 +143,7 @@ def _verdict(
         own,
         tuple(shown),
         onset_of(roots),
-        stable_at(scene.now, one, roots, close, candidates, timings),
+        partial(stable_at, scene.now, one, roots, close, candidates, timings),
         min((due for other in (one, *close) for due in other.pending.values() if due > scene.now), default=None),
     )
 
@@ -181,7 +187,7 @@ def _union(first: Verdict, other: Verdict) -> Verdict:
         against=tuple(sorted({*first.against, *other.against})),
         confidence=max(first.confidence, other.confidence),
         onset=min(first.onset, other.onset),
-        stable_at=max(first.stable_at, other.stable_at),
+        stable=lambda: max(first.stable_at, other.stable_at),
     )
 
 
