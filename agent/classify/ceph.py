@@ -96,6 +96,7 @@ class CephClassifier:
                 yield from one.monitors.listen(one.view, rows(found.get("monitors")), record)
             case "log":
                 for line in rows(found.get("lines")):
+                    one.groups.listen(text(line.get("text")), record.at)
                     yield from one.osds.hear(one.view, text(line.get("text")), record)
             case "map" if "tree" in found:
                 yield from one.monitors.classify(one.view, found, record)

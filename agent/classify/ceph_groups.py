@@ -30,6 +30,8 @@ from events.ceph import (
 from events.entity import EntityKind
 
 _MOVING: Final = ("backfilling", "recovering")
+_TO_MOVE: Final = frozenset({*_MOVING, "remapped", "backfill_wait", "recovery_wait"})
+_PAUSED: Final = frozenset({"norebalance", "nobackfill", "norecover"})
 _WAITING: Final = ("backfill_wait", "recovery_wait", *_MOVING)
 _SUFFERING: Final = (
     "SLOW_OPS",
@@ -49,6 +51,11 @@ _PROGRESS: Final = 10_000_000
 _GROUP: Final = re.compile(r"pg (\d+)\.[0-9a-f]+ ")
 _DAEMON: Final = re.compile(r"osd\.(\d{1,9})")
 _SLOW: Final = re.compile(r"(\d+) slow ops, oldest one blocked for (\d+) sec")
+_TYPES: Final = re.compile(r"\d+ slow requests \(by type \[ (.*?) \]")
+_TYPE: Final = re.compile(r"'([^']+)' : \d+")
+_SUB_OPS: Final = "waiting for sub ops"
+_FRESH: Final = 30_000_000
+"""Microseconds for which a line about slow requests holds; an OSD writes one each second while it has any."""
 _TRANSIENT: Final = frozenset({"peering", "activating", "creating", "unknown"})
 """States that a group passes through in seconds; only where they last do they count."""
 _LASTS: Final = 15_000_000
@@ -67,6 +74,8 @@ class Groups:
         self._saturated = False
         self._latency = 0.0
         self._slow: frozenset[int] = frozenset()
+        self._waits, self._works = -_FRESH, -_FRESH
+        """When slow requests were last said to wait for other OSDs, and when for their own (µs)."""
         self._transient: int | None = None
         self._told = 0
         self._was_moving = False
@@ -78,6 +87,14 @@ class Groups:
         self._health = health
         yield from self._ops(view, record)
         yield from self._saturation(view, record)
+
+    def listen(self, words: str, at: int) -> None:
+        """Take in what an OSD says of its slow requests in the cluster's log (``OSD::get_health_metrics`` in osd/OSD.cc)."""
+        if match := _TYPES.match(words):
+            if set(_TYPE.findall(match[1])) == {_SUB_OPS}:
+                self._waits = at
+            else:
+                self._works = at
 
     def load(self, perf: object, view: View, record: RawRecord) -> Iterator[Event]:
         """Yield what the OSDs' latencies say, from the answer to `osd perf`; before Ceph 14 without `osdstats`."""
@@ -98,7 +115,8 @@ class Groups:
         states = [(text(row.get("state_name")), int(number(row.get("count")))) for row in rows(groups.get("pgs_by_state"))]
         yield from self._activity(view, states, record)
         yield from self._redundancy(view, groups, states, record)
-        self._moving = any(word in name.split("+") for name, _ in states for word in _MOVING)
+        moving = frozenset(_MOVING) if view.flags & _PAUSED else _TO_MOVE
+        self._moving = any(moving & set(name.split("+")) for name, _ in states)
         self._rate = int(number(groups.get("recovering_bytes_per_sec")))
         yield from self._progress(view, groups, states, record)
         yield from self._saturation(view, record)
@@ -131,7 +149,8 @@ class Groups:
     def _redundancy(self, view: View, groups: Mapping[str, Any], states: list[tuple[str, int]], record: RawRecord) -> Iterator[Event]:
         lacking = sum(count for name, count in states if {"degraded", "undersized"} & set(name.split("+")))
         if lacking:
-            planned = "PG_DEGRADED" in view.muted or (bool(view.flags) and _is_meant(view, record.at))
+            meant = (view.rearranged and not view.failing) or (bool(view.flags) and _is_meant(view, record.at))
+            planned = meant or "PG_DEGRADED" in view.muted
             event = CephPgsDegraded(
                 subject=view.cluster,
                 seen=seen(record, summary_of(self._health, "PG_DEGRADED") or f"{lacking} placement groups lack copies"),
@@ -147,6 +166,7 @@ class Groups:
         waiting = any(word in name.split("+") for name, _ in states for word in _WAITING)
         lacking = number(groups.get("degraded_objects")) + number(groups.get("misplaced_objects"))
         pending = waiting or lacking > 0
+        view.rearranged &= pending
         if not pending and not self._was_moving:
             return
         if pending and record.at - self._told < _PROGRESS and self._was_moving:
@@ -192,7 +212,9 @@ class Groups:
         count, oldest = (int(match[1]), int(match[2])) if match else (0, 0)
         osds = frozenset(int(one) for one in _DAEMON.findall(summary)) if summary else frozenset()
         planned = "SLOW_OPS" in view.muted
-        if summary and (not osds or len(osds) > _MOST_OSDS):
+        # Who waits for others' copies is named by Ceph, and whom it waits for is not.
+        elsewhere = record.at - self._waits < _FRESH <= record.at - self._works
+        if summary and (not osds or elsewhere or len(osds) > _MOST_OSDS):
             event = CephOpsSlow(subject=view.cluster, seen=seen(record, summary), count=count, oldest=oldest, planned=planned)
             yield from view.say(event, record, words=f"slow {planned}")
             osds = frozenset()

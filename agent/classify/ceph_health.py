@@ -32,7 +32,9 @@ class HealthChecks:
         """Yield what the answer to `health detail` changes."""
         checks = {code: check for code, check in part(health, "checks").items() if _CODE.fullmatch(code) and isinstance(check, dict)}
         view.codes = frozenset(checks)
-        view.muted = frozenset(code for code, check in checks.items() if check.get("muted") is True)
+        # A sticky mute is there before its check is raised.
+        mutes = {text(mute.get("code")) for mute in rows(health.get("mutes"))}
+        view.muted = frozenset({*mutes, *(code for code, check in checks.items() if check.get("muted") is True)})
         yield from self._overall(view, text(health.get("status")), record)
         for code, check in sorted(checks.items()):
             yield from self._raised(view, code, check, record)

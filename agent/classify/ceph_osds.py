@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from agent.classify.ceph_view import TEXT, View, part, rows, seen, text
+from agent.classify.ceph_view import TEXT, View, part, rows, seen, text, words
 from agent.classify.changes import BELIEVED
 from agent.record import RawRecord
 from events.base import Event
@@ -28,6 +28,8 @@ _MOST: Final = 4096
 _FAILED: Final = re.compile(r"osd\.(\d{1,9}) failed \(([^()]*)\) \((.*)\)", re.DOTALL)
 _STOPPED: Final = re.compile(r"osd\.(\d{1,9}) marked itself down.*", re.DOTALL)
 _SILENT: Final = re.compile(r"osd\.(\d{1,9}) marked down after no beacon for .*", re.DOTALL)
+_DISPUTED: Final = re.compile(r"Monitor daemon marked osd\.(\d{1,9}) down, but it is still running", re.DOTALL)
+_REARRANGED: Final = re.compile(r"Client \S+ marked osd\.\d{1,9} (out, while it was still marked up|in)\b.*", re.DOTALL)
 _BOOT: Final = re.compile(r"osd\.(\d{1,9}) .* boot", re.DOTALL)
 _HOST: Final = re.compile(r"(?:^|,)host=([^,]+)")
 
@@ -69,20 +71,25 @@ class Osds:
 
     # -- lines
 
-    def hear(self, view: View, words: str, record: RawRecord) -> Iterator[Event]:
+    def hear(self, view: View, line: str, record: RawRecord) -> Iterator[Event]:
         """Yield what a line of the cluster's log says of an OSD."""
-        if match := _STOPPED.fullmatch(words):
+        if match := _STOPPED.fullmatch(line):
             view.stopped = {osd: at for osd, at in view.stopped.items() if record.at - at < 10 * _DAY}
             view.stopped[int(match[1])] = record.at
             self._reasons[int(match[1])] = "it was stopped in order"
-        elif match := _FAILED.fullmatch(words):
+        elif match := _FAILED.fullmatch(line):
             host = found[1] if (found := _HOST.search(match[2])) else ""
             self._reasons[int(match[1])] = match[3][:TEXT]
-            yield from self._down(view, int(match[1]), host, record, words)
-        elif match := _SILENT.fullmatch(words):
-            self._reasons[int(match[1])] = words.partition(" ")[2][:TEXT]
-            yield from self._down(view, int(match[1]), view.hosts.get(int(match[1]), ""), record, words)
-        elif match := _BOOT.fullmatch(words):
+            yield from self._down(view, int(match[1]), host, record, line)
+        elif match := _SILENT.fullmatch(line):
+            self._reasons[int(match[1])] = line.partition(" ")[2][:TEXT]
+            yield from self._down(view, int(match[1]), view.hosts.get(int(match[1]), ""), record, line)
+        elif match := _DISPUTED.match(line):
+            self._reasons[int(match[1])] = "it was said to be down, and still runs: its peers or the monitors do not hear it"
+            yield from self._down(view, int(match[1]), view.hosts.get(int(match[1]), ""), record, line)
+        elif _REARRANGED.fullmatch(line):
+            view.rearranged = True
+        elif match := _BOOT.fullmatch(line):
             self._reasons.pop(int(match[1]), None)
             view.stopped.pop(int(match[1]), None)
 
@@ -90,10 +97,10 @@ class Osds:
 
     def classify(self, view: View, found: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
         """Yield what the maps change: flags first, for they say what is meant."""
-        nodes = {node["id"]: node for node in rows(found.get("tree")) if isinstance(node.get("id"), int)}
+        nodes = {node["id"]: node for node in rows(found.get("tree")) if _is_id(node.get("id"))}
         if not nodes:
             return
-        parents = {child: node for node in nodes.values() for child in node.get("children", ()) if isinstance(child, int)}
+        parents = {child: node for node in nodes.values() for child in _children(node)}
         osds = list(_osds(nodes, parents))[:_MOST]
         buckets = list(_buckets(nodes, parents))
         yield from self._flagged(view, part(found, "dump"), record)
@@ -116,6 +123,7 @@ class Osds:
         key = f"osd {osd.number}"
         was_in = self._in.get(osd.number)
         if was_in is not None and was_in != osd.within:
+            view.rearranged |= osd.up and osd.number not in view.failing
             yield from view.say(
                 CephOsdMoved(
                     subject=view.entity(EntityKind.CEPH_OSD, osd.number), seen=seen(record), to="in" if osd.within else "out", host=osd.host
@@ -215,6 +223,16 @@ def _named(view: View, bucket: str) -> Entity | None:
         return None
 
 
+def _is_id(found: object) -> bool:
+    """Tell whether something is the number of a CRUSH item: 32 bits, negative for buckets (crush/crush.h)."""
+    return isinstance(found, int) and not isinstance(found, bool) and -(2**31) <= found < 2**31
+
+
+def _children(node: Mapping[str, Any]) -> list[int]:
+    found = node.get("children")
+    return [child for child in found if _is_id(child)] if isinstance(found, list) else []
+
+
 def _osds(nodes: Mapping[int, Mapping[str, Any]], parents: Mapping[int, Mapping[str, Any]]) -> Iterator[_Osd]:
     for number, node in sorted(nodes.items()):
         if node.get("type") != "osd" or number < 0 or number not in parents:  # a stray one is in no tree: no data is placed on it
@@ -229,8 +247,8 @@ def _buckets(nodes: Mapping[int, Mapping[str, Any]], parents: Mapping[int, Mappi
     """Yield all buckets below a root, hosts and larger failure domains."""
 
     def below(number: int, depth: int) -> Iterator[int]:
-        for child in nodes.get(number, {}).get("children", ()):
-            if isinstance(child, int) and depth < 16:  # a map has a dozen levels at most; a broken answer may have a circle
+        for child in _children(nodes.get(number, {})):
+            if depth < 16:  # a map has a dozen levels at most; a broken answer may have a circle
                 yield from [child] if child >= 0 else below(child, depth + 1)
 
     for number, node in sorted(nodes.items(), reverse=True):
@@ -244,12 +262,11 @@ def _buckets(nodes: Mapping[int, Mapping[str, Any]], parents: Mapping[int, Mappi
 def _flags(dump: Mapping[str, Any]) -> frozenset[str]:
     """Return the flags that change what Ceph does by itself; `flags_set` is in no release before 14."""
     whole = dump.get("flags_set")
-    names = whole if isinstance(whole, list) else text(dump.get("flags")).split(",")
+    names = words(whole) if isinstance(whole, list) else text(dump.get("flags")).split(",")
     found = {name for name in names if name in _FLAGS}
     for where in ("crush_node_flags", "device_class_flags"):
         for name, flags in part(dump, where).items():
-            found |= {f"{flag} of {name}"[:TEXT] for flag in (flags if isinstance(flags, list) else ()) if flag in _FLAGS}
+            found |= {f"{flag} of {name}"[:TEXT] for flag in words(flags) if flag in _FLAGS}
     for osd in rows(dump.get("osds")):
-        state = osd.get("state")
-        found |= {f"{flag} of osd.{osd.get('osd')}" for flag in (state if isinstance(state, list) else ()) if flag in _FLAGS}
+        found |= {f"{flag} of osd.{osd.get('osd')}"[:TEXT] for flag in words(osd.get("state")) if flag in _FLAGS}
     return frozenset(found)

@@ -42,6 +42,8 @@ class View:
     """Monitors that this node hears; their names, or addresses where names are not known."""
     failing: frozenset[int] = frozenset()
     """OSDs that went down while somebody watched: they stay down until they are up or gone, also when Ceph has taken them out."""
+    rearranged: bool = False
+    """Whether somebody took an OSD that is up out or in, and its data still moves."""
     hosts: dict[int, str] = field(default_factory=dict)
     """OSD to its CRUSH host."""
     used: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
@@ -106,6 +108,12 @@ def number(found: object) -> float:
     return float(found) if 0 <= found < 2**63 else 0.0
 
 
+def words(found: object) -> list[str]:
+    """Return the texts in a list; of anything else nothing."""
+    return [text(one) for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
 def text(found: object) -> str:
     """Return a short text; nothing for anything else."""
-    return found[:TEXT] if isinstance(found, str) else ""
+    # JSON can name halves of characters, which no event can carry.
+    return found[:TEXT].encode(errors="replace").decode() if isinstance(found, str) else ""

@@ -131,13 +131,7 @@ class Cluster:
         def ask(connection: Connection) -> dict[str, Any]:
             quorum = connection.ask("quorum_status")
             self._monitors.learn(quorum)
-            return {
-                "status": _only(connection.ask("status"), _STATUS),
-                "tree": [_only(one, _NODE) for one in _rows(connection.ask("osd tree"), "nodes", "stray")],
-                "dump": _dumped(connection.ask("osd dump")),
-                "quorum": quorum,
-                "df": _only(connection.ask("df"), ("stats", "pools")),
-            }
+            return map_of(quorum, *(connection.ask(command) for command in ("status", "osd tree", "osd dump", "df")))
 
         return Found(self._asked(ask))
 
@@ -290,6 +284,17 @@ def external(storages: tuple[Storage, ...], root: Path) -> Iterator[Place]:
         ours, theirs = Path("/etc/faultline/ceph") / f"{storage.id}.keyring", root / "priv" / "ceph" / f"{storage.id}.keyring"
         keys = (Key("client.faultline", ours), Key(f"client.{storage.values.get('username', 'admin')}", theirs))
         yield Place(storage.id, None, keys, ",".join(monitors.replace(";", ",").replace(",", " ").split()))
+
+
+def map_of(quorum: object, status: object, tree: object, dump: object, df: object) -> dict[str, Any]:
+    """Return what a record of the look ``map`` holds of the answers to these commands: what nobody reads would be copied every time."""
+    return {
+        "status": _only(status, _STATUS),
+        "tree": [_only(one, _NODE) for one in _rows(tree, "nodes", "stray")],
+        "dump": _dumped(dump),
+        "quorum": quorum,
+        "df": _only(df, ("stats", "pools")),
+    }
 
 
 def _rows(answer: object, *names: str) -> list[dict[str, Any]]:

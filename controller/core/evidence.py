@@ -29,7 +29,7 @@ class Answer(StrEnum):
     UNKNOWN = "unknown"
 
 
-ROOT, PATHS, VOLUMES, STORAGES = 0, 1, 2, 3
+ROOT, PATHS, VOLUMES, STORAGES, SYMPTOMS = range(5)
 """Layers of cells: a bad cell of a higher layer may only be the consequence of one of a lower layer on the same node."""
 
 
@@ -249,12 +249,12 @@ def _ceph_quorum_lost(event: Event) -> Readings:
 
 def _ceph_degraded(event: Event) -> Readings:
     assert isinstance(event, ceph.CephPgsDegraded)
-    return (Reading(_subject(event), "redundancy", Answer.BAD, layer=VOLUMES, planned=event.planned),)
+    return (Reading(_subject(event), "redundancy", Answer.BAD, layer=STORAGES, planned=event.planned),)
 
 
 def _ceph_slow(event: Event) -> Readings:
     assert isinstance(event, ceph.CephOpsSlow)
-    return (Reading(_subject(event), "ops", Answer.BAD, layer=VOLUMES, planned=event.planned),)
+    return (Reading(_subject(event), "ops", Answer.BAD, layer=STORAGES, planned=event.planned),)
 
 
 def _ceph_near(event: Event) -> Readings:
@@ -285,12 +285,12 @@ def _ceph_check(event: Event) -> Readings:
     if not event.serious:
         return ()
     # A muted one is told apart: it is true, and nobody is to be called for it.
-    return (Reading(_subject(event), "check", Answer.BAD, via=event.code, layer=STORAGES, planned=event.muted),)
+    return (Reading(_subject(event), "check", Answer.BAD, via=event.code, layer=SYMPTOMS, planned=event.muted),)
 
 
 def _ceph_check_cleared(event: Event) -> Readings:
     assert isinstance(event, ceph.CephCheckCleared)
-    return (Reading(_subject(event), "check", Answer.OK, via=event.code, layer=STORAGES),)
+    return (Reading(_subject(event), "check", Answer.OK, via=event.code, layer=SYMPTOMS),)
 
 
 Read = Callable[[Event], Readings]
@@ -332,14 +332,14 @@ _READERS: Final[dict[type[Event], Read]] = {
     ceph.CephMonUnreachable: _ceph_mon_unreachable,
     ceph.CephMonReachable: _ceph_mon_reachable,
     ceph.CephQuorumLost: _ceph_quorum_lost,
-    ceph.CephPgsInactive: _plain(layer=PATHS),
-    ceph.CephPgsActive: _plain(layer=PATHS),
+    ceph.CephPgsInactive: _plain(layer=VOLUMES),
+    ceph.CephPgsActive: _plain(layer=VOLUMES),
     ceph.CephPgsDegraded: _ceph_degraded,
-    ceph.CephPgsClean: _plain(layer=VOLUMES),
+    ceph.CephPgsClean: _plain(layer=STORAGES),
     ceph.CephRecoverySaturated: _plain(layer=PATHS),
     ceph.CephRecoveryCalm: _plain(layer=PATHS),
     ceph.CephOpsSlow: _ceph_slow,
-    ceph.CephOpsNormal: _plain(layer=VOLUMES),
+    ceph.CephOpsNormal: _plain(layer=STORAGES),
     ceph.CephNearFull: _ceph_near,
     ceph.CephFull: _ceph_full,
     ceph.CephCapacityNormal: _ceph_room,

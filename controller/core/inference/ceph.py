@@ -16,7 +16,7 @@ from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import COMPONENT, DIRECT, HOST
 from controller.core.inference.scene import Scene, kind_of
 from controller.core.state import Cell
-from events.definitions import CephPoolDefined
+from events.definitions import CephHostDefined, CephPoolDefined
 
 _OF_ITSELF: Final = {
     ("ceph-osd", "up"): Cause.CEPH_OSD_DOWN,
@@ -73,20 +73,35 @@ def _plainly(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
 def _buckets(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     """Yield CRUSH hosts, and larger failure domains, all of whose OSDs are down."""
     up = [cell for cell in cells if cell.aspect == "up" and cell.entity.startswith(("ceph-osd/", "ceph-host/"))]
-    above = {cell.entity: cell.via for cell in up}
+    if not up:
+        return
+    above = _above(scene, up)
     for bucket in sorted({name for cell in up for name in _chain(cell.entity, above) if name.startswith("ceph-host/")}):
         group = [cell for cell in up if bucket in _chain(cell.entity, above)]
         osds = {cell.entity for cell in group if cell.entity.startswith("ceph-osd/")}
         whole = any(cell.entity == bucket for cell in group)
-        if not whole and len(osds) < 2:
+        if not whole and (len(osds) < 2 or (bucket not in {cell.via for cell in up} and len({cell.via for cell in group}) < 2)):
             continue
         # Of one that is down as a whole nothing is well any more, whatever was said of its OSDs a moment ago.
-        well = [] if whole else [cell for cell in scene.well_of[bucket] if cell.via == bucket and cell.entity not in osds]
+        inside = [] if whole else [one for one in above if one.startswith("ceph-osd/") and one not in osds and bucket in _chain(one, above)]
+        well = [cell for one in inside for cell in scene.well_of[one] if cell.entity == one and cell.aspect == "up"]
         yield suppose(scene, Cause.CEPH_HOST_DOWN, bucket, group, well, DIRECT if whole else HOST)
 
 
+def _above(scene: Scene, up: list[Cell]) -> dict[str, str]:
+    """Return what each OSD and CRUSH bucket of these cells' cluster is part of: as defined, and as signs say."""
+    fsid, facts = fsid_of(up[0].entity), scene.topology.facts
+    found = {}
+    for key, host in facts.of(CephHostDefined).items():
+        if key.startswith(f"{fsid}/"):
+            if host.within:
+                found[f"ceph-host/{key}"] = f"ceph-host/{fsid}/{host.within}"
+            found.update({f"ceph-osd/{fsid}/{osd}": f"ceph-host/{key}" for osd in host.osds})
+    return {**found, **{cell.entity: cell.via for cell in up if cell.via}}
+
+
 def _chain(entity: str, above: dict[str, str]) -> list[str]:
-    """Return an entity and all that it is part of, as far as bad cells tell."""
+    """Return an entity and all that it is part of."""
     found = [entity]
     while (entity := above.get(entity, "")) and entity not in found:
         found.append(entity)
