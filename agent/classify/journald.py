@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from agent.classify import iscsi, lvm, multipath, nfs, proxmox, scsi
+from agent.classify import ceph_kernel, iscsi, lvm, multipath, nfs, proxmox, scsi
 from agent.classify.inventory import Inventory
 from agent.classify.line import Line, Table
 from agent.classify.storm import Storm
@@ -16,7 +16,7 @@ from events.base import EXCERPT_LENGTH, Event, Seen, Source
 from events.cluster import NodeBooted
 from events.entity import Entity, EntityKind
 
-_KERNEL: Final = Table(nfs.KERNEL, iscsi.KERNEL, scsi.KERNEL, multipath.KERNEL)
+_KERNEL: Final = Table(nfs.KERNEL, iscsi.KERNEL, scsi.KERNEL, multipath.KERNEL, ceph_kernel.KERNEL)
 _SENDERS: Final[Mapping[str, Table]] = {
     "iscsid": Table(iscsi.ISCSID),
     "multipathd": Table(multipath.MULTIPATHD),

@@ -105,7 +105,7 @@ def _above(scene: Scene, up: list[Cell]) -> dict[str, str]:
             if host.within:
                 found[f"ceph-host/{key}"] = f"ceph-host/{fsid}/{host.within}"
             found.update({f"ceph-osd/{fsid}/{osd}": f"ceph-host/{key}" for osd in host.osds})
-    return {**found, **{cell.entity: cell.via for cell in up if cell.via}}
+    return {**found, **{cell.entity: cell.via for cell in up if cell.via.startswith("ceph-host/")}}
 
 
 def _chain(entity: str, above: dict[str, str]) -> list[str]:
