@@ -10,6 +10,7 @@ from agent.classify.inventory import Inventory
 from agent.classify.line import Line, Table
 from agent.classify.storm import Storm
 from agent.classify.sysfs import learn
+from agent.classify.units import STOPPED, stopped
 from agent.record import RawRecord
 from events.agent import AgentJournalLost
 from events.base import EXCERPT_LENGTH, Event, Seen, Source
@@ -67,6 +68,8 @@ class JournalClassifier:
             return events + learn(self._inventory, record)
         if (loss := _LOSSES.get(fields.get("MESSAGE_ID", ""))) is not None:
             return [*events, self._lost(record, loss)]
+        if fields.get("MESSAGE_ID") == STOPPED:
+            return [*events, *stopped(record, self._node)]
         table = _KERNEL if fields.get("_TRANSPORT") == "kernel" else _SENDERS.get(fields.get("SYSLOG_IDENTIFIER", ""))
         if table is None:
             return events
