@@ -19,9 +19,27 @@ APT := gcc libc6-dev libsystemd-dev pkg-config python3-dev python3-venv systemd-
 # What the laboratory needs beside that: machines in software, and Debian 13 to put into them.
 LAB_APT := qemu-system-x86 debootstrap e2fsprogs
 
+# What a Ceph cluster on loopback needs: its daemons, the agent's librados, and nftables to cut one node off.
+CEPH_APT := ceph-mon ceph-mgr ceph-osd ceph-common python3-rados nftables
+
+# Installs those Debian packages of a list that are missing: $(call need,WHO,PACKAGES).
+define need
+command -v dpkg-query >/dev/null || exit 0
+missing=()
+for package in $(2); do
+  status=$$(dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null || true)
+  [ "$$status" = installed ] || missing+=("$$package")
+done
+[ "$${#missing[@]}" -gt 0 ] || exit 0
+echo "$(1): installing $${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -qq -y --no-install-recommends "$${missing[@]}" >/dev/null
+endef
+
 .PHONY: help
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 .PHONY: setup
 setup: $(STAMP) ## system packages (as root, only those missing) and the virtual environment .venv
@@ -92,17 +110,19 @@ lab-short: lab-tools ## the same with two machines and five faults (10 minutes);
 
 .PHONY: lab-tools
 lab-tools: $(STAMP)
-	@command -v dpkg-query >/dev/null || exit 0
-	missing=()
-	for package in $(LAB_APT); do
-	  status=$$(dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null || true)
-	  [ "$$status" = installed ] || missing+=("$$package")
-	done
-	[ "$${#missing[@]}" -gt 0 ] || exit 0
-	echo "lab: installing $${missing[*]}"
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get update -qq
-	apt-get install -qq -y --no-install-recommends "$${missing[@]}" >/dev/null
+	@$(call need,lab,$(LAB_APT))
+
+.PHONY: ceph
+ceph: ceph-tools ## break a real Ceph cluster in every way, and print what was told of each fault (30 minutes, root; CEPH="--only NAME")
+	@$(BIN)/python -m tests.ceph.run $(CEPH)
+
+.PHONY: ceph-short
+ceph-short: ceph-tools ## the same with eleven faults, wrong keys and frozen monitors (10 minutes); what continuous integration runs
+	@$(BIN)/python -m pytest -q -m ceph tests/ceph -s -o faulthandler_timeout=600 $(PYTEST)
+
+.PHONY: ceph-tools
+ceph-tools: $(STAMP)
+	@$(call need,ceph,$(CEPH_APT))
 
 .PHONY: docs
 docs: $(STAMP) ## write docs/events.md and docs/events.schema.json anew from the code

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,11 @@ class Site:
 
     place: Path
     nodes: tuple[str, ...]
+    agent: str = AGENT
+    """An agent's configuration; ``{place}`` and ``{node}`` are filled in."""
+    controller: str = CONTROLLER
+    groups: Mapping[str, int] = field(default_factory=dict)
+    """Group (gid) as which a node's agent runs, where it is not our own."""
 
     def __post_init__(self) -> None:
         """Make keys and configuration."""
@@ -101,8 +106,8 @@ class Site:
             zmq.auth.create_certificates(self.place / "keys", name)
         for node in self.nodes:
             shutil.copy(self.place / "keys" / f"{node}.key", self.place / "agents")
-            (self.place / f"{node}.toml").write_text(AGENT.format(place=self.place, node=node))
-        (self.place / "controller.toml").write_text(CONTROLLER.format(place=self.place))
+            (self.place / f"{node}.toml").write_text(self.agent.format(place=self.place, node=node))
+        (self.place / "controller.toml").write_text(self.controller.format(place=self.place))
 
     def feed(self, repetitions: int) -> None:
         """Let each node's recorded journal happen again so many times more, each time later and in another boot."""
@@ -137,6 +142,7 @@ class Site:
                 stdout=out,
                 stderr=out,
                 env=os.environ | environment,
+                group=self.groups.get(name),
             )
 
     def kill(self, name: str) -> None:

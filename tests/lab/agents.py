@@ -9,14 +9,12 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,14 +22,12 @@ from typing import Final, Self
 
 import zmq.auth
 
-from controller.core.report import IncidentReport
-from events.base import Event
-from events.codec import decode
-from events.envelope import Envelope, UnknownEvent
+from events.envelope import Envelope
 from tests.lab.guest import SHARE, Guest
 from tests.lab.image import LabError
 from tests.lab.net import HOST
 from tests.lab.site import PVE
+from tests.stored import Arrived, Stored, Told
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _CODE: Final = ("agent", "events", "pve")
@@ -65,38 +61,12 @@ sys.exit(main())
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """An event that the controller stored; ``at`` by this host's clock, Unix seconds."""
-
-    at: float
-    node: str
-    event: Event | UnknownEvent
-
-    @property
-    def kind(self) -> str:
-        """The event's kind."""
-        return self.event.kind
-
-    @property
-    def subject(self) -> str:
-        """What it is about, empty for a kind that is not known here."""
-        return "" if isinstance(self.event, UnknownEvent) else str(self.event.subject)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A change of an incident; ``at`` as :class:`Arrived`."""
-
-    at: float
-    report: IncidentReport
-
-
 class Faultline:
     """A controller and the agents of nodes. A context manager: all connected on entry, ended on exit."""
 
     def __init__(self, place: Path, nodes: dict[str, Guest]) -> None:
         self.place, self._nodes = place, nodes
+        self._stored = Stored(place / "faultline.db")
         self._controller: subprocess.Popen[bytes] | None = None
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
@@ -175,29 +145,15 @@ rm -f *.key_secret; systemctl daemon-reload""",
 
     def cursor(self) -> int:
         """Return how far the controller's log is."""
-        with closing(self._open()) as connection:
-            return int(connection.execute("SELECT ifnull(max(cursor), 0) FROM log").fetchone()[0])
+        return self._stored.cursor()
 
     def since(self, cursor: int) -> tuple[list[Arrived], list[Told], int]:
         """Return what was stored behind a cursor, and the new cursor."""
-        with closing(self._open()) as connection:
-            rows = connection.execute(
-                "SELECT cursor, type, stored_at, data FROM log WHERE cursor > ? ORDER BY cursor", (cursor,)
-            ).fetchall()
-        arrived, told = [], []
-        for _, kind, at, data in rows:
-            if kind == "event":
-                envelope = decode(bytes(data))
-                arrived.append(Arrived(at / 1e6, envelope.node, envelope.event))
-            elif kind == "incident":
-                told.append(Told(at / 1e6, IncidentReport.model_validate_json(data)))
-        return arrived, told, rows[-1][0] if rows else cursor
+        return self._stored.since(cursor)
 
     def envelopes(self) -> list[tuple[int, Envelope]]:
         """Return all events with the time at which they were stored, UTC µs."""
-        with closing(self._open()) as connection:
-            rows = connection.execute("SELECT stored_at, data FROM log WHERE type = 'event' ORDER BY cursor").fetchall()
-        return [(at, decode(bytes(data))) for at, data in rows]
+        return self._stored.envelopes()
 
     def follow(self, cursor: int, seconds: float, pause: float = 0.1) -> Iterator[list[Arrived]]:
         """Yield what arrives, until the time is over."""
@@ -222,16 +178,6 @@ rm -f *.key_secret; systemctl daemon-reload""",
         logs = [(self.place / "controller.log").read_text(errors="replace")[-1500:]]
         logs += [guest.run(f"journalctl -o cat -n 25 -u {_UNIT}").out[-2500:] for guest in self._nodes.values()]
         return "\n".join(logs)
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            connection = sqlite3.connect(f"file:{self.place / 'faultline.db'}?mode=ro", uri=True)
-            connection.execute("SELECT 1 FROM log LIMIT 1")
-        except sqlite3.Error:
-            # Not there yet: what reads finds nothing.
-            connection = sqlite3.connect(":memory:")
-            connection.execute("CREATE TABLE log (cursor INTEGER, type TEXT, stored_at INTEGER, data BLOB)")
-        return connection
 
 
 def _is_last_of_picture(node: str, one: Arrived) -> bool:

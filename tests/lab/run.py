@@ -26,11 +26,12 @@ from rich.table import Table
 
 from events.envelope import Envelope, UnknownEvent
 from tests.lab import image
-from tests.lab.agents import Faultline, Told
+from tests.lab.agents import Faultline
 from tests.lab.faults import do
 from tests.lab.image import LabError
 from tests.lab.scenarios import Scenario, scenarios
 from tests.lab.site import Site
+from tests.stored import Told
 
 _SEEN_WITHIN: Final = 90.0
 """Seconds until a fault that has no limit must be seen."""

@@ -1,0 +1,21 @@
+"""One running cluster for all live tests of a run: it takes 20 seconds to start."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ceph.cluster import CephCluster, missing
+from tests.ceph.cut import no_cuts
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[CephCluster]:
+    """Yield a healthy cluster. Its directory's path is short, for sockets lie in it."""
+    if reason := missing() or no_cuts():
+        pytest.fail(f"{reason} (`make ceph` installs what is missing)")
+    with tempfile.TemporaryDirectory(prefix="flc") as place, CephCluster(Path(place) / "c") as one:
+        yield one
