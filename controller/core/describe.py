@@ -111,10 +111,19 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
     return lines
 
 
+_OF_LOAD: Final = frozenset({Cause.NFS_SLOW, Cause.CEPH_SLOW_OPS, Cause.CEPH_RECOVERY_SATURATION})
+_LONGEST_BACKUP: Final = 86_400_000_000
+"""Microseconds after which a backup whose end nobody told is over."""
+
+
 def _beforehand(state: CoreState, incident: Incident) -> list[str]:
     """Say what was done just before to what is broken, or to the nodes that say so."""
     near = state.recent.before(incident.opened_at)
     concerned = {incident.entity, "cluster", *(f"node/{node}" for node in incident.nodes)}
+    if incident.cause in _OF_LOAD:
+        whole = incident.entity.startswith("ceph")  # all nodes' load meets in one Ceph cluster
+        busy = {one.about for one in near if one.about.startswith("backup/") and incident.opened_at - one.at < _LONGEST_BACKUP}
+        concerned |= {about for about in busy if whole or about.partition("/")[2] in incident.nodes}
     mine = [one for one in near if one.about in concerned or _is_beneath(state, incident.entity, one.about)]
     return [f"{_ago(incident.opened_at - one.at)}: {one.text}." for one in mine[-_MOST_HAPPENINGS:]]
 

@@ -13,7 +13,7 @@ from typing import Final
 from events.agent import AgentStarted, AgentStopped
 from events.base import Event
 from events.ceph import CephFlagsChanged, CephOsdMoved
-from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, NodeUnitStopped, StorageConfigChanged
+from events.cluster import BackupEnded, BackupStarted, HaArming, HaNodeMaintenance, NodeBooted, NodeUnitStopped, StorageConfigChanged
 from events.iscsi import IscsiInitiatorStopped, IscsiTargetAnnouncement
 
 SECOND: Final = 1_000_000
@@ -70,6 +70,11 @@ def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
             yield Happening(at, f"node/{node}", f"node {node} booted")
         case NodeUnitStopped() | IscsiInitiatorStopped() | AgentStarted() | AgentStopped():
             yield Happening(at, f"node/{node}", _service(event, node))
+        case BackupStarted():
+            where = f" to storage {event.storage}" if event.storage else ""
+            yield Happening(at, f"backup/{node}", f"node {node} began a backup{where}", lasts=True)
+        case BackupEnded():
+            yield Happening(at, f"backup/{node}", f"a backup of node {node} ended")
         case CephFlagsChanged() | CephOsdMoved():
             yield from _ceph(event, at)
         case HaNodeMaintenance():
@@ -140,7 +145,7 @@ class Recent:
         for key in alike:
             if self.all[key].text == one.text:
                 return []
-            if one.about.startswith(("node/", "ceph/")) and self.all[key].lasts:
+            if one.about.startswith(("node/", "ceph/", "backup/")) and self.all[key].lasts:
                 del self.all[key]  # maintenance that ended, or other flags than before
                 touched.append(key)
         self.all[one.key] = one
