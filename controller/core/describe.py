@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from controller.core.blast import blast, guests_hit
 from controller.core.causes import CAUSES, Cause
@@ -14,6 +15,9 @@ from controller.core.topology.impact import Impact
 from controller.core.topology.names import at
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OF_LOAD: Final = frozenset({Cause.NFS_SLOW, Cause.CEPH_SLOW_OPS, Cause.CEPH_RECOVERY_SATURATION})
+_LONGEST_BACKUP: Final = 86_400_000_000
+"""Microseconds after which a backup whose end nobody told is over."""
 _MOST_HAPPENINGS = 5
 """Most changes named in a report."""
 _MOST_EVIDENCE = 64
@@ -109,11 +113,6 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
         when, excerpt = first[1]
         lines.append(f"First sign {rfc3339(when)} on {first[0].partition(SEPARATOR)[0]}: {excerpt}")
     return lines
-
-
-_OF_LOAD: Final = frozenset({Cause.NFS_SLOW, Cause.CEPH_SLOW_OPS, Cause.CEPH_RECOVERY_SATURATION})
-_LONGEST_BACKUP: Final = 86_400_000_000
-"""Microseconds after which a backup whose end nobody told is over."""
 
 
 def _beforehand(state: CoreState, incident: Incident) -> list[str]:

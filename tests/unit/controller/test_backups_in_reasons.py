@@ -29,7 +29,7 @@ def told(*events: tuple[int, Event]) -> list[IncidentReport]:
     """Return the reports on what pve1 says, at seconds after the start."""
     engine = Engine(CoreState(CLUSTER))
     due = dict(events)
-    for second in range(due and max(due) + 40):
+    for second in range(max(due) + 40):
         at = START + second * SECOND
         engine.take(Arrival(at, Heard("pve1")))
         if second in due:
