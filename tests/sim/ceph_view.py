@@ -207,7 +207,10 @@ def _recovery(_: str, bad: bool) -> list[Event]:
 
 
 def _quorum(stage: Stage, ceph: Ceph, node: str) -> Watch:
-    """Return the monitors' quorum: commands without an answer pass their deadline of 5 s."""
+    """Return the monitors' quorum: commands without an answer pass their deadline of 5 s. Those that are left still let a node connect."""
+
+    def reachable() -> int:
+        return 0 if _is_cut(stage, ceph, node) else sum(not _monitor(stage, ceph, one) for one in ceph.monitors)
 
     def look() -> str | None:
         if _no_quorum(stage, ceph):
@@ -218,6 +221,6 @@ def _quorum(stage: Stage, ceph: Ceph, node: str) -> Watch:
         node,
         look,
         lambda word: stage.between(5, 10) if word else stage.between(1, 4),
-        lambda _: [CephQuorumLost(subject=_CLUSTER, seen=_SEEN, reason="no monitor answers")],
+        lambda _: [CephQuorumLost(subject=_CLUSTER, seen=_SEEN, reason="no monitor answers", reachable=reachable())],
         lambda: [CephQuorumFormed(subject=_CLUSTER, seen=_SEEN, leader=ceph.monitors[0], members=ceph.monitors)],
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import SECOND
-from controller.core.inference.ceph import is_ceph
+from controller.core.inference.ceph import host_of_daemon, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import DENIED, DIRECT, NODE
 from controller.core.inference.reaching import one_server
@@ -50,7 +50,7 @@ _OF_SERVER: Final = frozenset({Cause.NFS_EXPORT_DENIED, Cause.NFS_STALE_HANDLE, 
 """Causes that a server may have with several of its exports at once."""
 _OF_LOGINS: Final = frozenset({("iscsi-target", "auth"), ("iscsi-target", "service")})
 """What belongs to :mod:`controller.core.inference.reaching`: the target was reached, and lets nobody in."""
-_OF_A_DEAD_NODE: Final = frozenset({"member", "agent"})
+_OF_A_DEAD_NODE: Final = frozenset({"member", "agent", "fence"})
 
 
 def cause_of(cell: Cell) -> Cause:
@@ -129,7 +129,7 @@ def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
 
 
 def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
-    """Yield nodes that are gone: they left the cluster, their agents are silent, their OSDs and monitors are down."""
+    """Yield nodes that are gone: they left the cluster and are fenced, their agents are silent, their OSDs and monitors are down."""
     gone = {cell.entity for cell in cells if kind_of(cell) == ("node", "member")}
     for entity in sorted(gone):
         name = entity.partition("/")[2]
@@ -166,11 +166,3 @@ def _by_entity(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     for cell in cells:
         groups[cell.entity].append(cell)
     return groups
-
-
-def host_of_daemon(cell: Cell) -> str:
-    """Return the host of a cell about an OSD, a host or a monitor of Ceph; empty for others. Proxmox VE names all three by the node."""
-    if cell.entity.startswith("ceph-mon/"):
-        return cell.entity.rpartition("/")[2]
-    host = cell.entity if cell.entity.startswith("ceph-host/") else cell.via
-    return host.rpartition("/")[2] if host.startswith("ceph-host/") and cell.aspect == "up" else ""
