@@ -213,7 +213,10 @@ def _recovery(_: str, bad: bool) -> list[Event]:
 
 
 def _quorum(stage: Stage, ceph: Ceph, node: str) -> Watch:
-    """Return the monitors' quorum: commands without an answer pass their deadline of 5 s."""
+    """Return the monitors' quorum: commands without an answer pass their deadline of 5 s. Those that are left still let a node connect."""
+
+    def reachable() -> int:
+        return 0 if _is_cut(stage, ceph, node) else sum(not _monitor(stage, ceph, one) for one in ceph.monitors)
 
     def look() -> str | None:
         if _no_quorum(stage, ceph):

@@ -46,6 +46,10 @@ def address_in(entity: str) -> str:
     return host_of(key) if kind in {"iscsi-portal", "server"} else key.strip("[]")
 
 
+_BEATS: Final = 3 * SECOND
+"""Heartbeats come every 2 s: for so long it is worth waiting for one that says that its sender saw nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weighed:
     """Well cells that a fault predicts bad: those that speak against it with their weight, and those that may yet turn bad."""
@@ -135,11 +139,9 @@ class Scene:
                 # What a node has not reported says something up to when it was last heard.
                 self.undecided = True
                 so_far = _not_yet((heard - onset) / (cell.notices * SECOND))
-                if self.now < due:
-                    pending[cell.key] = due
-                    against[cell.key] = so_far
-                else:
-                    against[cell.key] = max(so_far, SILENCE)
+                if self.now < due + _BEATS:
+                    pending[cell.key] = due if self.now < due else min(self.now + SECOND, due + _BEATS)
+                against[cell.key] = so_far if self.now < due else max(so_far, SILENCE)
         return Weighed(against, pending)
 
 
