@@ -83,16 +83,19 @@ class Scene:
     def __post_init__(self) -> None:
         """Index the well cells."""
         asked = {(cell.node, cell.entity) for cell in self.well if cell.aspect == "reach" and not cell.via}
+        index, kept = self.well_of, []
         for cell in self.well:
-            if is_of_mount(cell):
-                self.well_mounts[cell.entity].append(cell)
-        self.well = [cell for cell in self.well if not is_of_mount(cell) or (cell.node, cell.entity) not in asked]
-        index = self.well_of
-        for cell in self.well:
-            index[cell.entity].append(cell)
+            entity, via = cell.entity, cell.via
+            if via and is_of_mount(cell):
+                self.well_mounts[entity].append(cell)
+                if (cell.node, entity) in asked:
+                    continue
+            kept.append(cell)
+            index[entity].append(cell)
             index[f"node/{cell.node}"].append(cell)
-            if cell.via:
-                index[cell.via].append(cell)
+            if via:
+                index[via].append(cell)
+        self.well = kept
 
     def host(self, entity: str) -> str:
         """Return the address of an NFS server, portal or other server: two names of one machine have one."""
