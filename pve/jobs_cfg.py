@@ -22,8 +22,8 @@ _SEPARATORS: Final = re.compile(r"[,; \t]+")
 _VMID: Final = re.compile(r"[1-9][0-9]{2,8}", re.ASCII)
 _HOW: Final = (
     "bwlimit compress dow dumpdir exclude-path fleecing id ionice job-id lockwait mailnotification mailto maxfiles mode notes-template "
-    "notification-mode notification-policy notification-target pbs-change-detection-mode performance pigz prune-backups quiet remove script "
-    "size starttime stdexcludes stop stopwait tmpdir zstd protected"
+    "notification-mode notification-policy notification-target pbs-change-detection-mode performance pigz prune-backups quiet remove "
+    "script size starttime stdexcludes stop stopwait tmpdir zstd protected"
 )
 """Properties that say how a backup is made and who is told."""
 _OF_SYNC: Final = "realm scope remove-vanished enable-new"

@@ -68,7 +68,7 @@ def test_of_several_choices_the_first_holds() -> None:
 
 def test_pools() -> None:
     """A guest is in the first pool that names it; all else in user.cfg is passed over."""
-    data = b"user:root@pam:1:0:::a@b.c::\npool:web:the web:100,101:nas:\npool:web/inner::101,102::\npool:empty\nacl:1:/:@g:Admin:\npool:b@d::1::\n"
+    data = b"user:root@pam:1:0:::::\npool:web:the web:100,101:nas:\npool:web/inner::101,102::\npool:empty\npool:b@d::1::\n"
     assert user_cfg.pools(data) == {"web": {"100", "101"}, "web/inner": {"102"}, "empty": frozenset()}
 
 
