@@ -223,9 +223,6 @@ def _quorum(stage: Stage, ceph: Ceph, node: str) -> Watch:
             return "lost" if not _is_cut(stage, ceph, node) or stage.world.has("subnet", ceph.public) else None
         return None if _is_cut(stage, ceph, node) else ""
 
-    def reachable() -> int:
-        return 0 if _is_cut(stage, ceph, node) else sum(not _monitor(stage, ceph, one) for one in ceph.monitors)
-
     return Watch(
         node,
         look,
