@@ -136,6 +136,10 @@ demo: $(STAMP) ## three agents and a controller live through a real recording, i
 bench: $(STAMP) ## measure throughput, classification, footprint, latency and, with QEMU, the agent among 40 paths, beside yardsticks in the same run (4 minutes, with QEMU 20; BENCH=--quick)
 	@$(BIN)/python -m bench.run $(BENCH)
 
+.PHONY: bench-localize
+bench-localize: $(STAMP) ## how well faults are named, beside six baselines, on generated clusters; writes docs/benchmark.md (30 minutes; BENCH="--trials 100")
+	@$(BIN)/python -m bench.localize --all --trials 600 --plot docs/benchmark.svg --write docs/benchmark.md $(BENCH)
+
 .PHONY: clean
 clean: ## remove everything that was made here, the virtual environment too
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

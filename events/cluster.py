@@ -229,6 +229,15 @@ class HaArming(InfoEvent):
     mode: Text = ""
 
 
+class NodeUnitStopped(InfoEvent):
+    """systemd stopped a service of a node that storage, cluster or network depend on, by itself or to start it anew."""
+
+    kind: Literal["node.unit.stopped"] = "node.unit.stopped"
+    unit: Name
+    restarts: bool = False
+    """Whether it is started again at once."""
+
+
 class NodeBooted(InfoEvent):
     """A node started anew; what was known of its sessions and mounts no longer holds."""
 

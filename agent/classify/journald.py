@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from agent.classify import iscsi, lvm, multipath, nfs, proxmox, scsi
+from agent.classify import ceph_kernel, iscsi, lvm, multipath, nfs, proxmox, scsi
 from agent.classify.inventory import Inventory
 from agent.classify.line import Line, Table
 from agent.classify.storm import Storm
 from agent.classify.sysfs import learn
+from agent.classify.units import STOPPED, stopped
 from agent.record import RawRecord
 from events.agent import AgentJournalLost
 from events.base import EXCERPT_LENGTH, Event, Seen, Source
 from events.cluster import NodeBooted
 from events.entity import Entity, EntityKind
 
-_KERNEL: Final = Table(nfs.KERNEL, iscsi.KERNEL, scsi.KERNEL, multipath.KERNEL)
+_KERNEL: Final = Table(nfs.KERNEL, iscsi.KERNEL, scsi.KERNEL, multipath.KERNEL, ceph_kernel.KERNEL)
 _SENDERS: Final[Mapping[str, Table]] = {
     "iscsid": Table(iscsi.ISCSID),
     "multipathd": Table(multipath.MULTIPATHD),
@@ -67,6 +68,8 @@ class JournalClassifier:
             return events + learn(self._inventory, record)
         if (loss := _LOSSES.get(fields.get("MESSAGE_ID", ""))) is not None:
             return [*events, self._lost(record, loss)]
+        if fields.get("MESSAGE_ID") == STOPPED:
+            return [*events, *stopped(record, self._node)]
         table = _KERNEL if fields.get("_TRANSPORT") == "kernel" else _SENDERS.get(fields.get("SYSLOG_IDENTIFIER", ""))
         if table is None:
             return events

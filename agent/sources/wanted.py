@@ -2,7 +2,7 @@
 
 The journal walks an index per ``FIELD=value``, so exact terms keep a busy log of no interest from being read at all.
 Everything that a program on the node may choose itself (its identifier, a message id) is paired with a field that only
-journald or the kernel sets (``_UID``, ``_TRANSPORT``): no local user can forge evidence.
+journald or the kernel sets (``_UID``, ``_PID``, ``_TRANSPORT``): no local user can forge evidence.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ RATE_LIMITED: Final = "a596d6fe7bfa4994828e72309e95d61e"
 """journald dropped entries of a unit over its rate limit (sd-messages.h, SD_MESSAGE_JOURNAL_DROPPED)."""
 KERNEL_MISSED: Final = "e9bf28e6e834481bb6f48f548ad13606"
 """The kernel's ring buffer overran before journald read it (sd-messages.h, SD_MESSAGE_JOURNAL_MISSED)."""
+UNIT_STOPPED: Final = "9d1aaa27d60140bd96365438aad20286"
+"""systemd stopped a unit (sd-messages.h, SD_MESSAGE_UNIT_STOPPED); ``UNIT`` names it."""
 
 WANTED: Final[tuple[Group, ...]] = (
     # User space may write to /dev/kmsg, but never with facility 0: that one is the kernel's own.
     {"_TRANSPORT": ("kernel",), "SYSLOG_FACILITY": ("0",)},
     {"SYSLOG_IDENTIFIER": ROOT_DAEMONS, "_UID": ("0",)},
     {"MESSAGE_ID": (RATE_LIMITED, KERNEL_MISSED), "_TRANSPORT": ("driver",)},
+    {"MESSAGE_ID": (UNIT_STOPPED,), "_PID": ("1",)},
 )
 """An entry is wanted when any group agrees."""
 
@@ -41,6 +44,8 @@ FIELDS: Final[tuple[str, ...]] = (
     "_UDEV_SYSNAME",
     "MESSAGE_ID",
     "N_DROPPED",
+    "UNIT",
+    "JOB_TYPE",
     "_HOSTNAME",
 )
 """Fields that records carry on, when the entry has them."""

@@ -1,7 +1,7 @@
 """How well faults are named, on generated clusters with known truth, by this engine and by others on the same events.
 
 python -m bench.localize [--trials N] [--seed S] [--jobs 2] [--only CONDITION …] [--engines NAME …] [--verbs VERB …]
-[--nodes LEAST MOST] [--wrong N] [--json] [--plot FILE.svg]
+[--nodes LEAST MOST] [--wrong N] [--json] [--plot FILE.svg] [--write FILE.md]
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import json
 import sys
 import time
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench.localize import plot
+from bench.localize import document, plot
 from bench.localize.baselines.catalog import BASELINES
 from bench.localize.conditions import CONDITIONS, Condition
 from bench.localize.figures import reliability, summed
@@ -53,6 +54,9 @@ def main() -> int:
         )
     if chosen.plot:
         _plot(chosen, engines)
+    if chosen.write:
+        beside = str(chosen.plot.relative_to(chosen.write.parent)) if chosen.plot else ""
+        document.write(chosen.write, found, engines, beside, datetime.now(UTC).date())
     return 0
 
 
@@ -72,6 +76,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--wrong", type=int, default=0, metavar="N", help="print N trials that were named wrong")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="also measure accuracy against loss and false alarms")
+    parser.add_argument("--plot-trials", type=int, default=100, metavar="N", help="trials for each point of the plot")
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="write the document of this run")
     return parser.parse_args()
 
 
@@ -79,8 +85,8 @@ def _plot(chosen: argparse.Namespace, engines: list[str]) -> None:
     def curves(channels: dict[float, Channel]) -> plot.Curves:
         taken = {
             share: run(
-                Condition("plot", channel, verbs=tuple(chosen.verbs), sizes=tuple(chosen.nodes)),
-                chosen.trials,
+                Condition("plot", channel=channel, verbs=tuple(chosen.verbs), sizes=tuple(chosen.nodes)),
+                chosen.plot_trials,
                 chosen.seed,
                 chosen.jobs,
                 engines,

@@ -13,6 +13,8 @@ class Condition:
     """What kind of trials: how many faults at once, and how bad the reports are."""
 
     name: str
+    about: str = ""
+    """One sentence for who reads the results."""
     channel: Channel = field(default_factory=Channel)
     together: int = 1
     verbs: tuple[str, ...] = ()
@@ -23,10 +25,14 @@ class Condition:
 
 
 CONDITIONS: Final = (
-    Condition("clean"),
-    Condition("noisy", Channel(loss=0.1, alarms=0.02)),
-    Condition("pairs", together=2),
-    Condition("single-node", single=True),
-    Condition("rough", Channel(loss=0.05, doubled=0.05, delay=0.5, disorder=0.05, skew=2.0)),
+    Condition("clean", "One fault, nothing lost."),
+    Condition("noisy", "One fault; 10 % of all messages are lost, 2 % of all probes report falsely once.", Channel(loss=0.1, alarms=0.02)),
+    Condition("pairs", "Two faults within a minute.", together=2),
+    Condition("single-node", "One fault of a single node.", single=True),
+    Condition(
+        "rough",
+        "One fault; 5 % of all messages are lost, doubled, or late by up to 5 s, and clocks are wrong by up to 2 s.",
+        Channel(loss=0.05, doubled=0.05, delay=0.5, disorder=0.05, skew=2.0),
+    ),
 )
 BY_NAME: Final = {one.name: one for one in CONDITIONS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -13,7 +13,7 @@ from bench.localize.figures import Summary, reliability, summed
 from bench.localize.trials import OURS, Result
 
 _WIDTH: Final = 200
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "engine",
     "top-1",
     "with cause",
@@ -42,16 +42,17 @@ def show(name: str, results: Sequence[Result], engines: Sequence[str], seconds: 
         box=None,
         pad_edge=False,
     )
-    for column in _COLUMNS:
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True)
     for engine in engines:
-        table.add_row(engine, *_cells(summed(results, engine)))
+        table.add_row(engine, *cells(summed(results, engine)))
     console.print(table)
     for line in _details(results, wrong):
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _cells(one: Summary) -> Iterator[str]:
+def cells(one: Summary) -> Iterator[str]:
+    """Yield an engine's figures as text, in the order of :data:`COLUMNS`."""
     for share in (one.top1, one.cause, one.top3, one.both, one.precision, one.recall):
         yield f"{100 * share:.2f} %"
     yield f"{one.incidents:.2f}"
@@ -67,11 +68,14 @@ def _details(results: Sequence[Result], wrong: int) -> Iterator[str]:
         f"{least:.2f}–{most:.2f}: {100 * share:.1f} % of {count}" for least, most, count, share in reliability(results, OURS) if count
     ]
     yield f"share right by confidence: {', '.join(buckets)}"
-    times: Counter[str] = Counter(one.verb for one in results)
-    bad: dict[str, int] = defaultdict(int)
-    for one in results:
-        bad[one.verb] += bool(one.marks[OURS].problem)
-    worst = sorted((verb for verb in times if bad[verb]), key=lambda verb: (-bad[verb], verb))
-    yield f"wrong or too many, by verb: {', '.join(f'{verb} {bad[verb]}/{times[verb]}' for verb in worst[:_WORST]) or 'none'}"
+    yield f"wrong or too many, by verb: {wrong_by_verb(results) or 'none'}"
     for one in [one for one in results if one.marks[OURS].problem][:wrong]:
         yield f"{one.seed} {one.verb} ({one.nodes} nodes): {one.marks[OURS].problem}"
+
+
+def wrong_by_verb(results: Sequence[Result]) -> str:
+    """Return the faults that this engine named wrong, or not alone, most often first: how many of how many."""
+    times: Counter[str] = Counter(one.verb for one in results)
+    bad: Counter[str] = Counter(one.verb for one in results if one.marks[OURS].problem)
+    worst = sorted(bad, key=lambda verb: (-bad[verb], verb))
+    return ", ".join(f"{verb} {bad[verb]}/{times[verb]}" for verb in worst[:_WORST])

@@ -15,7 +15,7 @@ from controller.core.effects import Effect
 from controller.core.evidence import SECOND, Answer, Reading, forgotten, readings
 from controller.core.facts import KINDS as FACTS
 from controller.core.happenings import happenings
-from controller.core.intake import answer, forget, look
+from controller.core.intake import answer, forget, look, meant
 from controller.core.look import look_now
 from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
 from controller.core.timings import Timings
@@ -117,7 +117,8 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
         state.learn(event, envelope.observed_at)
     elif node not in state.nodes:  # who only tells facts may be a copy of files
         _node(state, node)
-    for reading in readings(envelope, event):
+    for said in readings(envelope, event):
+        reading = meant(state, said)
         if answer(state, node, reading, envelope.observed_at, event.seen.excerpt, envelope):
             soon = SOON if state.holds else SECOND
             look(state, now + (timings.settle if reading.answer is Answer.BAD and not state.holds else soon))

@@ -205,6 +205,9 @@ def _source(event: Event) -> Readings:
 
 def _ceph_osd(event: Event) -> Readings:
     assert isinstance(event, ceph.CephOsdDown | ceph.CephOsdUp)
+    if event.seen.source is Source.JOURNALD:
+        # The kernel's client repeats what the map says, and not whether somebody meant it: proof beside the map, no fault beside it.
+        return (Reading(_subject(event), "up", Answer.BAD if event.state is State.BAD else Answer.OK, via="kernel", layer=SYMPTOMS),)
     via = f"ceph-host/{event.subject.key.partition('/')[0]}/{event.host}" if event.host else ""
     if isinstance(event, ceph.CephOsdUp):
         return (Reading(_subject(event), "up", Answer.OK, via=via),)
@@ -320,8 +323,8 @@ _READERS: Final[dict[type[Event], Read]] = {
     multipath.MultipathMapUsable: _map_usable,
     block.LvmVgMissing: _plain(layer=VOLUMES, lasts=PVESTATD_LASTS),
     block.LvmVgComplete: _plain(layer=VOLUMES),
-    block.ScsiLunVanished: _plain(layer=PATHS),
-    block.ScsiLunPresent: _plain(layer=PATHS),
+    block.ScsiLunVanished: _plain(),  # its target was reached, and says so
+    block.ScsiLunPresent: _plain(),
     agent.AgentSourceFailed: _source,
     agent.AgentSourceWorks: _source,
     ceph.CephOsdDown: _ceph_osd,

@@ -63,6 +63,9 @@ class Fact:
     at: int
 
 
+_OF_MEMBERS: Final = frozenset({MemberJoined, MemberLeft})
+
+
 class Facts:
     """Tables of facts, one for each kind, by their subject's key: ``facts.of(StorageDefined)["nfs-store"]``."""
 
@@ -129,8 +132,12 @@ class Facts:
         known = table.get(key)
         if known is not None and at < known.at:
             return []
+        was_online = self.is_online(key)
         table[key] = Fact(event, at)
-        return [] if known is not None and _same(known.event, event) else [(kind, key)]
+        if known is None or not _same(known.event, event):
+            return [(kind, key)]
+        # A member that comes back says the same as before it left: when it said so last makes the difference.
+        return [(kind, key)] if kind in _OF_MEMBERS and was_online != self.is_online(key) else []
 
     def _end(self, kind: type[Event], event: Event, at: int) -> list[Changed]:
         table, key = self._tables.get(kind, {}), key_of(event)

@@ -13,7 +13,7 @@ from typing import Final
 from events.agent import AgentStarted, AgentStopped
 from events.base import Event
 from events.ceph import CephFlagsChanged, CephOsdMoved
-from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, StorageConfigChanged
+from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, NodeUnitStopped, StorageConfigChanged
 from events.iscsi import IscsiInitiatorStopped, IscsiTargetAnnouncement
 
 SECOND: Final = 1_000_000
@@ -68,10 +68,8 @@ def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
             yield from _configured(event, at)
         case NodeBooted():
             yield Happening(at, f"node/{node}", f"node {node} booted")
-        case AgentStarted():
-            yield Happening(at, f"node/{node}", f"the agent of {node} started, version {event.version}")
-        case AgentStopped():
-            yield Happening(at, f"node/{node}", f"the agent of {node} was stopped")
+        case NodeUnitStopped() | IscsiInitiatorStopped() | AgentStarted() | AgentStopped():
+            yield Happening(at, f"node/{node}", _service(event, node))
         case CephFlagsChanged() | CephOsdMoved():
             yield from _ceph(event, at)
         case HaNodeMaintenance():
@@ -79,12 +77,20 @@ def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
             yield Happening(at, f"node/{name}", f"HA maintenance of {name} {'began' if event.active else 'ended'}", lasts=event.active)
         case HaArming():
             yield Happening(at, "cluster", f"HA was {'armed' if event.armed else 'disarmed'}", lasts=not event.armed)
-        case IscsiInitiatorStopped():
-            yield Happening(at, f"node/{node}", f"iscsid of {node} was stopped")
         case IscsiTargetAnnouncement():
             yield Happening(at, str(event.subject), f"{event.subject.key} announced: {event.text}")
         case _:
             pass
+
+
+def _service(event: NodeUnitStopped | IscsiInitiatorStopped | AgentStarted | AgentStopped, node: str) -> str:
+    if isinstance(event, NodeUnitStopped):
+        return f"{event.unit} of {node} was {'restarted' if event.restarts else 'stopped'}"
+    if isinstance(event, IscsiInitiatorStopped):
+        return f"iscsid of {node} was stopped"
+    return (
+        f"the agent of {node} started, version {event.version}" if isinstance(event, AgentStarted) else f"the agent of {node} was stopped"
+    )
 
 
 def _ceph(event: CephFlagsChanged | CephOsdMoved, at: int) -> Iterator[Happening]:
@@ -144,6 +150,10 @@ class Recent:
             del self.all[oldest]
             touched.append(oldest)
         return touched
+
+    def is_in_maintenance(self, node: str) -> bool:
+        """Tell whether an administrator put a node (an entity) into HA maintenance."""
+        return any(one.lasts and one.about == node for one in self.all.values())
 
     def before(self, onset: int) -> list[Happening]:
         """Return what happened just before ``onset``, or holds since long before, oldest first."""

@@ -10,6 +10,8 @@ from events.envelope import Envelope
 
 CALM: Final = 10 * SECOND
 """What goes bad again within this was never well: multipath's checker restores a path to a LUN that is gone every 5 s, and loses it."""
+_AWAY: Final = 600 * SECOND
+"""What a node that was away for so long finds bad is what it found bad before."""
 _FLAPS: Final = 60 * SECOND
 """What went bad again within this still flaps."""
 
@@ -20,8 +22,19 @@ def look(state: CoreState, at: int) -> None:
         state.look_at = at
 
 
+_OF_MAINTENANCE: Final = frozenset({"member", "agent"})
+
+
+def meant(state: CoreState, reading: Reading) -> Reading:
+    """Return a reading as planned where an administrator announced it: a node in HA maintenance may go down."""
+    if reading.answer is Answer.BAD and reading.aspect in _OF_MAINTENANCE and state.recent.is_in_maintenance(reading.entity):
+        return reading._replace(planned=True)
+    return reading
+
+
 def forget(state: CoreState, cell: Cell, now: int) -> None:
     """Let a cell know nothing any more."""
+    cell.lapsed = cell.lapsed or cell.answer is Answer.BAD
     cell.answer, cell.since, cell.expires, cell.calm = Answer.UNKNOWN, now, 0, 0
     state.version += 1
     state.touch("cells", cell.key)
@@ -60,12 +73,14 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
             state.touch("cells", key)
         return meant
     again = reading.answer is Answer.BAD and cell.answer is Answer.OK and bool(cell.broke) and at - cell.since < CALM
+    still = reading.answer is Answer.BAD and cell.lapsed and at - cell.since < _AWAY
+    cell.lapsed = False
     cell.answer, cell.since, cell.expires = reading.answer, at, lasting
     state.version += 1
     cell.was_ok = cell.was_ok or reading.answer is Answer.OK
     cell.excerpt, cell.origin = excerpt, str(origin.identity) if origin else ""
     if reading.answer is Answer.BAD:
-        cell.broke, cell.silent = cell.broke if again else at, reading.silent
+        cell.broke, cell.silent = cell.broke if again or still else at, reading.silent
         cell.relapsed = at if again else cell.relapsed
     state.touch("cells", key)
     return True

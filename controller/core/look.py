@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from controller.core.desk import Desk
 from controller.core.effects import Effect, WakeAt
-from controller.core.evidence import Answer, Reading
+from controller.core.evidence import ROOT, Answer, Reading
 from controller.core.incident import IncidentState, Trigger
 from controller.core.inference.consequences import follows
 from controller.core.inference.scene import Scene
 from controller.core.inference.verdict import Verdict, judge
-from controller.core.intake import answer, settle_down
+from controller.core.intake import answer, meant, settle_down
 from controller.core.matching import match
 from controller.core.report import Change
 from controller.core.state import CONTROLLER, Cell, CoreState, Incident
@@ -67,7 +67,7 @@ def _silences(desk: Desk) -> None:
             continue
         node.silent = True
         desk.state.touch("nodes", node.name)
-        reading = Reading(f"node/{node.name}", "agent", Answer.BAD)
+        reading = meant(desk.state, Reading(f"node/{node.name}", "agent", Answer.BAD))
         answer(desk.state, CONTROLLER, reading, desk.now, "no heartbeat", None)
 
 
@@ -133,6 +133,7 @@ def _scene(desk: Desk) -> Scene:
             excused |= _excused(desk, incident)
         else:  # it breaks again: what has not recovered since still follows from it
             excused.update(incident.consequences)
+    excused |= _outlasting(desk)
     cells = desk.state.cells
     bad = [cell for key, cell in cells.items() if (cell.answer is Answer.BAD and key not in excused) or key in latched]
     keys = {cell.key for cell in bad}
@@ -141,6 +142,24 @@ def _scene(desk: Desk) -> Scene:
     return Scene(
         desk.now, bad, others, alive, desk.state.heard, desk.state.topology, desk.state.recent.before, desk.state.recent.all.values()
     )
+
+
+def _outlasting(desk: Desk) -> set[str]:
+    """Return cells of no incident that follow from what broke before them and is well again: their own senders tell it later."""
+    owned = {key for one in desk.state.live_incidents() for key in one.cells}
+    cells = desk.state.cells
+    higher = [cell for key, cell in cells.items() if cell.layer != ROOT and cell.answer is Answer.BAD and key not in owned]
+    if not higher:
+        return set()
+    hold = desk.timings.consequence_hold
+    over = [cell for cell in cells.values() if cell.answer is Answer.OK and cell.broke and desk.now - cell.since < hold]
+    found = set()
+    for cell in higher:
+        roots = [one for one in over if one.since > cell.since > one.broke - desk.timings.longest]
+        if follows(cell, roots):
+            found.add(cell.key)
+            desk.again(max(one.since for one in roots) + hold)
+    return found
 
 
 def _excused(desk: Desk, incident: Incident) -> set[str]:

@@ -50,6 +50,8 @@ class Cell:
     expires: int = 0
     """When an unrenewed bad answer turns unknown; 0 is never."""
     notices: int | None = None
+    lapsed: bool = False
+    """Whether it was bad when it was forgotten, and nobody called it well since: what is bad after a reboot was so before."""
     was_ok: bool = False
     """Whether it was ever well."""
     silent: bool = False

@@ -1,130 +1,122 @@
-"""Random sequences of faults with known truth, to see whether the right thing is named.
+"""Random sequences of faults with known truth in random clusters, to see whether the right thing is named.
 
-Nodes, faults, durations, pauses and every report's delay are drawn from a seed; the same seed gives the same run.
+Clusters, faults, durations, pauses and every report's delay are drawn from a seed; the same seed gives the same run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from random import Random
+from typing import Final
 
-from controller.core.report import IncidentReport
-from faultline.scoring import Fault, Score, score
-from faultline.timeline import Timeline
-from tests.sim.cluster import SECOND, START, Topology, VirtualCluster
+from controller.core.report import Change, IncidentReport
+from tests.sim.channel import Channel
+from tests.sim.faults import Fault
+from tests.sim.generate import generate
+from tests.sim.logbook import micros
+from tests.sim.plan import Plan
+from tests.sim.stage import SECOND
+from tests.sim.trial import BEGIN, Engine, Ground, Strike, play
+from tests.sim.truth import Truth, losses_named
+from tests.sim.verbs import BY_NAME
 
-LATEST = 4_900_000
-"""Microseconds by which reports of one fault are spread: pings of all sessions are at some phase of their 5 s interval."""
-
-
-class RandomCluster(VirtualCluster):
-    """A virtual cluster whose reports come at random delays."""
-
-    def __init__(self, topology: Topology, chance: Random) -> None:
-        self._chance = chance
-        super().__init__(topology)
-
-    def _spread(self, node: str, other: str = "") -> int:
-        del node, other
-        return self._chance.randint(0, LATEST)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of fault: how long it lasts, seconds, at least and at most; ``one_node`` for faults of a single node."""
-
-    cause: str
-    least: int
-    most: int
-    one_node: bool = False
-
-
-KINDS = {
-    "nfs": Kind("nfs-server-down", 200, 400),
-    "network": Kind("node-storage-network", 30, 300, one_node=True),
-    "portal": Kind("iscsi-portal-down", 30, 200),
-    "target": Kind("iscsi-target-down", 30, 200),
-    "login": Kind("iscsi-auth-rejected", 30, 120),
-    "login of one": Kind("iscsi-auth-rejected", 30, 120, one_node=True),
-    "path": Kind("path-redundancy-lost", 30, 120, one_node=True),
-}
+ALONE: Final = (
+    "server-silent",
+    "server-refused",
+    "node-network",
+    "portal-silent",
+    "portal-refused",
+    "target-silent",
+    "target-refused",
+    "target-off",
+    "login-all",
+    "login-one",
+    "path",
+    "name-all",
+    "denied-all",
+    "swapped-all",
+    "vg-one",
+)
+"""Verbs that are drawn."""
+BESIDE: Final = ("server-silent", "server-refused")
+"""Verbs that strike in the middle of another fault: none of iSCSI looks like it."""
+_OF_ISCSI: Final = ("portal-silent", "target-refused", "target-off", "login-all", "login-one", "path")
+_TRIES: Final = 30
 
 
 @dataclass(slots=True)
 class Campaign:
-    """One run."""
+    """One run: three faults one after the other, or, ``together``, a server's fault in the middle of one of iSCSI."""
 
     seed: int
     told: list[IncidentReport] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
 
-    def run(self, pause: tuple[int, int], together: float = 0.0) -> Score:
-        """Run three to six faults with a pause between two of them, seconds; return how they were named.
+    def run(self, *, together: bool = False) -> list[str]:
+        """Run it and return what was named wrong, missed or invented."""
+        chance = Random(f"campaign {self.seed}")
+        plan = generate(self.seed, (3, 8))
+        strikes = _both(plan, chance) if together else list(_one_by_one(plan, chance))
+        if not strikes:
+            return []
+        until = strikes[-1].end + 300 * SECOND
+        ground = Ground(plan)
+        trial = play(ground, strikes, until, Channel(), self.seed)
+        engine = Engine(ground.fresh())
+        for arrival in trial.arrivals:
+            engine.take(arrival)
+        engine.until(until)
+        self.told = engine.history
+        return list(_wrong(strikes, self.told))
 
-        ``together`` is the probability that an NFS fault strikes in the middle of an iSCSI fault.
-        """
-        chance = Random(self.seed)
-        nodes = [f"n{number}" for number in range(1, chance.randint(2, 5) + 1)]
-        cluster = RandomCluster(Topology(nodes), chance)
-        timeline = Timeline("sim", nodes)
-        at = START + 60 * SECOND
-        for _ in range(chance.randint(3, 6)):
-            name = chance.choice(sorted(KINDS))
-            self._advance(cluster, timeline, at)
-            end = at + chance.randint(KINDS[name].least, KINDS[name].most) * SECOND
-            undo = self._strike(cluster, chance, name, (at, end))
-            if name not in {"nfs", "network"} and chance.random() < together:
-                end = self._both(cluster, timeline, chance, end, undo)
-            else:
-                self._advance(cluster, timeline, end)
-                self._undo(cluster, undo)
-            at = end + chance.randint(*pause) * SECOND
-        self._advance(cluster, timeline, at + 300 * SECOND)
-        return score(self.faults, self.told)
 
-    def _both(self, cluster: RandomCluster, timeline: Timeline, chance: Random, end: int, undo: list[tuple[str, str]]) -> int:
-        begin = cluster.now + chance.randint(1, 20) * SECOND
-        self._advance(cluster, timeline, begin)
-        later = max(end, begin + chance.randint(200, 300) * SECOND)
-        other = self._strike(cluster, chance, "nfs", (begin, later))
-        self._advance(cluster, timeline, end)
-        self._undo(cluster, undo)
-        self._advance(cluster, timeline, later)
-        self._undo(cluster, other)
-        return later
+def _draw(plan: Plan, chance: Random, verbs: Sequence[str]) -> Fault | None:
+    for _ in range(_TRIES):
+        fault = BY_NAME[chance.choice(verbs)].make(plan, chance)
+        if fault is not None:
+            return fault
+    return None
 
-    def _advance(self, cluster: RandomCluster, timeline: Timeline, until: int) -> None:
-        for when, envelope in cluster.run(until):
-            self.told.extend(timeline.feed(envelope, when))
-        self.told.extend(timeline.advance(until))
 
-    def _strike(self, cluster: RandomCluster, chance: Random, name: str, span: tuple[int, int]) -> list[tuple[str, str]]:
-        """Let a fault begin; return what to undo as (node, endpoint), endpoint empty for a login."""
-        topology = cluster.topology
-        node, portal = chance.choice(topology.nodes), chance.choice(topology.portals)
-        some = [node] if KINDS[name].one_node else topology.nodes
-        target = f"iscsi-target/{topology.target}"
-        ways, entity = {
-            "nfs": (topology.servers, f"nfs-server/{topology.servers[0]}"),
-            "network": ([*topology.portals, *topology.servers], f"node/{node}"),
-            "portal": ([portal], f"iscsi-portal/{portal}"),
-            "target": (topology.portals, target),
-            "path": ([portal], f"lun/{topology.wwid}"),
-        }.get(name, ([""], target))
-        for one in some:
-            for way in ways:
-                if way:
-                    cluster.block(one, way)
-        if ways == [""]:
-            cluster.reject(some)
-        start, end = (datetime.fromtimestamp(moment / SECOND, UTC) for moment in span)
-        self.faults.append(Fault(start=start, end=end, cause=KINDS[name].cause, entity=entity))
-        return [(one, way) for one in some for way in ways]
+def _one_by_one(plan: Plan, chance: Random) -> Iterator[Strike]:
+    at = BEGIN + 10 * SECOND
+    for _ in range(3):
+        fault = _draw(plan, chance, ALONE)
+        if fault is not None:
+            end = at + chance.randint(60, 200) * SECOND
+            yield Strike(fault, at, end)
+            at = end + chance.randint(200, 300) * SECOND
 
-    def _undo(self, cluster: RandomCluster, undo: list[tuple[str, str]]) -> None:
-        for node, way in undo:
-            if way:
-                cluster.unblock(node, way)
-            else:
-                cluster.accept([node])
+
+def _both(plan: Plan, chance: Random) -> list[Strike]:
+    first, second = _draw(plan, chance, _OF_ISCSI), _draw(plan, chance, BESIDE)
+    if first is None or second is None or losses_named(plan, [*first.marks, *second.marks]):
+        return []  # both together look like one fault to everybody
+    begin = BEGIN + 10 * SECOND
+    later = begin + chance.randint(1, 30) * SECOND
+    end = later + chance.randint(90, 150) * SECOND
+    return [Strike(first, begin, end), Strike(second, later, end + chance.randint(0, 20) * SECOND)]
+
+
+def _wrong(strikes: Sequence[Strike], told: Sequence[IncidentReport]) -> Iterator[str]:
+    lives: dict[str, list[IncidentReport]] = {}
+    for one in told:
+        lives.setdefault(one.id, []).append(one)
+    left = [life for life in lives.values() if not life[-1].timeline[-1].text.startswith("part of ")]
+    for strike in strikes:
+        for truth in strike.fault.truths:
+            life = next((one for one in left if _names(one, truth, strike)), None)
+            if life is None:
+                yield f"{strike.fault.verb}: not named {' '.join(truth.names[0])}"
+                continue
+            left.remove(life)
+            if life[-1].change is not Change.RESOLVED:
+                yield f"{strike.fault.verb}: never called over"
+    yield from (f"invented {life[-1].cause} {life[-1].entity}" for life in left)
+
+
+def _names(life: Sequence[IncidentReport], truth: Truth, strike: Strike) -> bool:
+    if not strike.begin <= micros(life[0].at) <= strike.end:
+        return False
+    last = [one for one in life if micros(one.at) <= strike.end][-1]
+    return (last.cause, last.entity) in truth.names

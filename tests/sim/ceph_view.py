@@ -148,11 +148,13 @@ def _seen_by(stage: Stage, ceph: Ceph, node: str) -> Iterator[Watch]:
 
     def osd(one: str, bad: bool) -> list[Event]:
         subject = Entity(EntityKind.CEPH_OSD, f"{FSID}/{one}")
-        return [(CephOsdDown if bad else CephOsdUp)(subject=subject, seen=_SEEN, host=hosts[one])]
+        fields = {"subject": subject, "seen": _SEEN, "host": hosts[one]}
+        return [CephOsdDown(**fields, planned=_is_planned(stage)) if bad else CephOsdUp(**fields)]
 
     def host(one: str, bad: bool) -> list[Event]:
         subject = Entity(EntityKind.CEPH_HOST, f"{FSID}/{one}")
-        return [CephHostDown(subject=subject, seen=_SEEN, osds=osds[one]) if bad else CephHostUp(subject=subject, seen=_SEEN)]
+        fields = {"subject": subject, "seen": _SEEN}
+        return [CephHostDown(**fields, osds=osds[one], planned=_is_planned(stage)) if bad else CephHostUp(**fields)]
 
     def mon(one: str, bad: bool) -> list[Event]:
         return [(CephMonDown if bad else CephMonUp)(subject=Entity(EntityKind.CEPH_MON, f"{FSID}/{one}"), seen=_SEEN)]
@@ -179,6 +181,10 @@ def _seen_by(stage: Stage, ceph: Ceph, node: str) -> Iterator[Watch]:
     yield several(stage, node, marks("nearfull", ceph.pools), near, slow=detail, keys=ceph.pools)
     yield several(stage, node, marks("full", ceph.pools), full, slow=detail)
     yield several(stage, node, marks("slow", hosts), slow, slow=detail, keys=list(hosts))
+
+
+def _is_planned(stage: Stage) -> bool:
+    return stage.world.has("flag", "noout")
 
 
 def _blind(stage: Stage, ceph: Ceph, node: str) -> bool:
@@ -214,10 +220,13 @@ def _quorum(stage: Stage, ceph: Ceph, node: str) -> Watch:
             return "lost" if not _is_cut(stage, ceph, node) or stage.world.has("subnet", ceph.public) else None
         return None if _is_cut(stage, ceph, node) else ""
 
+    def reachable() -> int:
+        return 0 if _is_cut(stage, ceph, node) else sum(not _monitor(stage, ceph, one) for one in ceph.monitors)
+
     return Watch(
         node,
         look,
         lambda word: stage.between(5, 10) if word else stage.between(1, 4),
-        lambda _: [CephQuorumLost(subject=_CLUSTER, seen=_SEEN, reason="no monitor answers")],
+        lambda _: [CephQuorumLost(subject=_CLUSTER, seen=_SEEN, reason="no monitor answers", reachable=reachable())],
         lambda: [CephQuorumFormed(subject=_CLUSTER, seen=_SEEN, leader=ceph.monitors[0], members=ceph.monitors)],
     )

@@ -51,7 +51,7 @@ def run(script: Script, store_at: int | None = None) -> Outcome:
     return _Run(script, store_at).outcome()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _ground(plan: Plan) -> Ground:
     return Ground(plan)
 

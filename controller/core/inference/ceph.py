@@ -40,6 +40,14 @@ def is_ceph(cell: Cell) -> bool:
     return cell.entity.startswith("ceph")
 
 
+def host_of_daemon(cell: Cell) -> str:
+    """Return the host of a cell about an OSD, a host or a monitor of Ceph; empty for others. Proxmox VE names all three by the node."""
+    if cell.entity.startswith("ceph-mon/"):
+        return cell.entity.rpartition("/")[2]
+    host = cell.entity if cell.entity.startswith("ceph-host/") else cell.via
+    return host.rpartition("/")[2] if host.startswith("ceph-host/") and cell.aspect == "up" else ""
+
+
 def clusters(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
     """Yield the faults that cells about Ceph speak of."""
     by_cluster: dict[str, list[Cell]] = defaultdict(list)
@@ -97,7 +105,7 @@ def _above(scene: Scene, up: list[Cell]) -> dict[str, str]:
             if host.within:
                 found[f"ceph-host/{key}"] = f"ceph-host/{fsid}/{host.within}"
             found.update({f"ceph-osd/{fsid}/{osd}": f"ceph-host/{key}" for osd in host.osds})
-    return {**found, **{cell.entity: cell.via for cell in up if cell.via}}
+    return {**found, **{cell.entity: cell.via for cell in up if cell.via.startswith("ceph-host/")}}
 
 
 def _chain(entity: str, above: dict[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ from controller.core.evidence import PATHS, STORAGES, VOLUMES
 from controller.core.state import CONTROLLER, Cell
 
 _BENEATH_PATHS: Final = ("iscsi-",)
-_BENEATH_STORAGES: Final = ("iscsi-", "nfs-", "ceph", "server/")
+_BENEATH_STORAGES: Final = ("iscsi-", "nfs-", "ceph", "server/", "lun/")
 
 
 def follows(cell: Cell, roots: Iterable[Cell]) -> bool:
@@ -23,7 +23,9 @@ def _from(cell: Cell, root: Cell) -> bool:
     if root.node != cell.node or root.node == CONTROLLER:
         return False
     if cell.layer in {PATHS, VOLUMES}:
-        return root.entity.startswith(_BENEATH_PATHS) or root.layer == PATHS
+        if root.entity.startswith("lun/") and cell.entity.startswith("lun/"):
+            return root.entity == cell.entity
+        return root.entity.startswith((*_BENEATH_PATHS, "lun/")) or root.layer == PATHS
     return cell.layer == STORAGES and (root.entity.startswith(_BENEATH_STORAGES) or root.layer in {PATHS, VOLUMES})
 
 

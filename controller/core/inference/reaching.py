@@ -13,7 +13,8 @@ from itertools import chain
 from typing import Final
 
 from controller.core.causes import Cause
-from controller.core.inference.ceph import is_ceph
+from controller.core.evidence import SECOND
+from controller.core.inference.ceph import host_of_daemon, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NAMED, NODE_NETWORK, SUBNET, WAY
 from controller.core.inference.scene import Scene, coherent, is_network, is_of_mount, later, onset_of
@@ -23,6 +24,8 @@ from events.host import NodeIscsi
 _TARGET: Final = "iscsi-target/"
 _PORTAL: Final = "iscsi-portal/"
 _SERVER: Final = "nfs-server/"
+_BEFORE: Final = 5 * SECOND
+"""How much sooner than a node's own probes its peers may miss its daemons."""
 
 
 def reaching(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
@@ -33,7 +36,7 @@ def reaching(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
     yield from _targets(scene, roots, lost)
     yield from _rejections(scene, roots, lost)
     yield from _subnets(scene, lost)
-    yield from _nodes(scene, lost)
+    yield from _nodes(scene, lost, [cell for cell in roots if host_of_daemon(cell)])
 
 
 def grouped(cells: Iterable[Cell], name: Callable[[Cell], str]) -> dict[str, list[Cell]]:
@@ -56,13 +59,26 @@ def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
         cause = Cause.NFS_SERVER_DOWN if entity.startswith(_SERVER) else Cause.ISCSI_PORTAL_DOWN
         if not entity.startswith((_SERVER, _PORTAL)):
             cause = Cause.UNEXPLAINED
-        for group in coherent(cells):
+        for group in _since(coherent(cells)):
             # Where only mounts hang, that others get an answer from the server itself says nothing: their mounts must speak.
             index = scene.well_mounts if all(is_of_mount(cell) for cell in group) else scene.well_of
             well = [cell for name in names for cell in index[name] if is_network(cell) and cell.entity == name]
             nodes = {cell.node for cell in group}
             others = [*_of_others(well, nodes), *later(group, cells)]
             yield suppose(scene, cause, entity, group, others, COMPONENT, quiet=_quiet(scene, entity, nodes, well))
+
+
+def _since(groups: list[list[Cell]]) -> list[list[Cell]]:
+    """Give what a node says later of a thing that it has lost already to the loss: a session fails, a mount hangs, a word is late."""
+    found: list[list[Cell]] = []
+    for group in groups:
+        rest: list[Cell] = []
+        for cell in group:
+            first = next((one for one in found if any(other.node == cell.node for other in one)), None)
+            (rest if first is None else first).append(cell)
+        if rest:
+            found.append(rest)
+    return found
 
 
 def one_server(scene: Scene, entity: str) -> str:
@@ -145,7 +161,9 @@ def _rejections(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[H
 
 
 def _subnets(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
-    for subnet, cells in grouped(lost, scene.network).items():
+    # A server that refuses was reached: its network is well.
+    silent = [cell for cell in lost if cell.silent or cell.via or not cell.entity.startswith(_SERVER)]
+    for subnet, cells in grouped(silent, scene.network).items():
         if len({cell.node for cell in cells}) < 2 or len({scene.host(cell.entity) for cell in cells}) < 2:
             continue  # of one thing or one node: that one's own fault says more
         for group in coherent(cells):
@@ -155,7 +173,7 @@ def _subnets(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
             yield suppose(scene, Cause.STORAGE_SUBNET_DOWN, f"subnet/{subnet}", group, [*well, *later(group, cells)], SUBNET)
 
 
-def _nodes(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
+def _nodes(scene: Scene, lost: list[Cell], daemons: list[Cell]) -> Iterator[Hypothesis]:
     for node, cells in grouped(lost, lambda cell: cell.node).items():
         # An endpoint that closed or refused the connection was reached: then the network is not the likely culprit.
         answered = ANSWERED if not any(cell.silent for cell in cells) else 0.0
@@ -164,8 +182,17 @@ def _nodes(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
         for group in coherent(cells):
             names = {cell.entity for cell in group}
             well = [*(cell for cell in own if cell.entity not in names), *later(group, cells)]
+            # Without any storage network its OSDs and monitors are down to all others.
+            theirs = [cell for cell in daemons if host_of_daemon(cell) == node and cell.broke > onset_of(group) - _BEFORE]
             yield suppose(
-                scene, Cause.NODE_STORAGE_NETWORK, f"node/{node}", group, well, NODE_NETWORK + answered, of_node=node, shared="network"
+                scene,
+                Cause.NODE_STORAGE_NETWORK,
+                f"node/{node}",
+                [*group, *theirs],
+                well,
+                NODE_NETWORK + answered,
+                of_node=node,
+                shared="network",
             )
         for network, inside in networks.items():
             yield from _access(scene, node, network, inside, own, answered)

@@ -8,7 +8,7 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import SECOND
-from controller.core.inference.ceph import is_ceph
+from controller.core.inference.ceph import host_of_daemon, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import DENIED, DIRECT, NODE
 from controller.core.inference.reaching import one_server
@@ -166,11 +166,3 @@ def _by_entity(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     for cell in cells:
         groups[cell.entity].append(cell)
     return groups
-
-
-def host_of_daemon(cell: Cell) -> str:
-    """Return the host of a cell about an OSD, a host or a monitor of Ceph; empty for others. Proxmox VE names all three by the node."""
-    if cell.entity.startswith("ceph-mon/"):
-        return cell.entity.rpartition("/")[2]
-    host = cell.entity if cell.entity.startswith("ceph-host/") else cell.via
-    return host.rpartition("/")[2] if host.startswith("ceph-host/") and cell.aspect == "up" else ""

@@ -8,7 +8,7 @@ from agent.record import RawRecord
 from agent.sources.errors import ExportFormatError, JournalMissingError
 from agent.sources.export import read_export
 from agent.sources.journald import read_files
-from agent.sources.wanted import FIELDS, WANTED, text
+from agent.sources.wanted import FIELDS, UNIT_STOPPED, WANTED, text
 from tests.journals import NODES, Entry, join, recorded, recording, sent_by, split, value, write
 
 DAEMONS = ("iscsid", "multipathd", "lvm", "corosync")
@@ -35,11 +35,12 @@ def test_export_and_native_agree(node: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("node", NODES)
 def test_exactly_the_wanted_entries(node: str) -> None:
-    """All lines of the kernel and of the storage daemons are read, in order, and no line of anybody else."""
+    """All lines of the kernel and of the storage daemons are read, in order, and systemd's of stopped services; no line of anybody else."""
 
     def is_wanted(entry: Entry) -> bool:
         kernel = value(entry, "_TRANSPORT") == "kernel" and value(entry, "SYSLOG_FACILITY") == "0"
-        return kernel or value(entry, "SYSLOG_IDENTIFIER") in DAEMONS
+        stopped = value(entry, "MESSAGE_ID") == UNIT_STOPPED and value(entry, "_PID") == "1"
+        return kernel or stopped or value(entry, "SYSLOG_IDENTIFIER") in DAEMONS
 
     expected = [value(entry, "MESSAGE") for entry in recorded(node) if is_wanted(entry)]
     assert [record.fields["MESSAGE"] for record in read_export(recording(node))] == expected
@@ -62,14 +63,16 @@ def altered(entry: Entry, name: bytes, new: bytes) -> Entry:
 
 def test_forged_identity_is_refused(tmp_path: Path) -> None:
     """A line that a user logs under a daemon's name, or writes to the kernel's buffer, is no evidence; both readers agree."""
+    stopped = [entry for entry in recorded("pve1") if value(entry, "MESSAGE_ID") == UNIT_STOPPED]
     daemon, kernel = sent_by(recorded("pve1"), "iscsid")[:5], sent_by(recorded("pve1"), "kernel")[-5:]
     forged = [altered(entry, b"_UID", b"1000") for entry in daemon] + [altered(entry, b"SYSLOG_FACILITY", b"1") for entry in kernel]
+    forged += [altered(entry, b"_PID", b"1000") for entry in stopped]
     path = tmp_path / "a.export"
     path.write_bytes(join(forged))
     assert list(read_export(path)) == []
     assert native(write(tmp_path / "a.journal", forged)) == []
-    path.write_bytes(join(daemon + kernel))
-    assert len(list(read_export(path))) == 10
+    path.write_bytes(join(daemon + kernel + stopped))
+    assert len(list(read_export(path))) == 11
 
 
 def test_every_table_is_fed() -> None:
