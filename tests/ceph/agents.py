@@ -75,10 +75,21 @@ class Watched:
         shutil.copy(self.cluster.layout.client_keyring(), self.place / f"{node}.keyring")
 
     def until_watching(self, node: str, cursor: int = 0, seconds: float = 60.0) -> None:
-        """Wait until a node's agent has told, behind a cursor of the store, that the cluster is healthy."""
+        """Wait until a node's agent has told, behind a cursor of the store, that the monitors answer it."""
+        self.until_told("ceph.quorum.formed", cursor, (node,), seconds)
+
+    def until_told(self, kind: str, cursor: int, nodes: tuple[str, ...], seconds: float = 60.0) -> None:
+        """Wait until all these nodes' agents have told an event of a kind, behind a cursor of the store."""
 
         def told() -> bool:
-            arrived, _, _ = self.stored.since(cursor)
-            return any(one.node == node and one.kind == "ceph.quorum.formed" for one in arrived)
+            return set(nodes) <= {one.node for one in self.stored.since(cursor)[0] if one.kind == kind}
 
-        self.site.until(told, f"{node} watches the cluster", seconds)
+        self.site.until(told, f"{kind} told by {', '.join(nodes)}", seconds)
+
+    def until_incident(self, cause: str, change: str, cursor: int, seconds: float = 90.0) -> None:
+        """Wait until the controller has told a change of an incident, behind a cursor of the store."""
+
+        def told() -> bool:
+            return any((one.report.cause, one.report.change) == (cause, change) for one in self.stored.since(cursor)[1])
+
+        self.site.until(told, f"{cause} {change}", seconds)

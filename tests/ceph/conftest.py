@@ -1,4 +1,4 @@
-"""One running cluster for all live tests of a run: it takes 20 seconds to start."""
+"""One running cluster for all live tests of a run, for it takes 20 seconds to start; agents and a controller for each module of tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ceph.agents import Watched
 from tests.ceph.cluster import CephCluster, missing
 from tests.ceph.cut import no_cuts
 
@@ -18,4 +19,12 @@ def cluster() -> Iterator[CephCluster]:
     if reason := missing() or no_cuts():
         pytest.fail(f"{reason} (`make ceph` installs what is missing)")
     with tempfile.TemporaryDirectory(prefix="flc") as place, CephCluster(Path(place) / "c") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def watched(cluster: CephCluster) -> Iterator[Watched]:
+    """Yield agents that have told that the cluster is well, and their controller."""
+    cluster.wait_calm()
+    with tempfile.TemporaryDirectory(prefix="flw") as place, Watched(cluster, Path(place) / "w") as one:
         yield one

@@ -8,18 +8,10 @@ import pytest
 from rich.console import Console
 
 from tests.ceph.agents import Watched
-from tests.ceph.cluster import CephCluster
 from tests.ceph.live import SHORT, Outcome, Stage, table
 from tests.ceph.scenarios import scenario
 
 pytestmark = [pytest.mark.ceph, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def watched(cluster: CephCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Yield agents that have told that the cluster is well."""
-    with Watched(cluster, tmp_path_factory.mktemp("w") / "w") as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

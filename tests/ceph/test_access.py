@@ -1,0 +1,92 @@
+"""Keys and configurations that are wrong: what an agent says of them, and that it works again once they are mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from events.agent import AgentSourceFailed
+from events.ceph import CephUnwatched
+from tests.ceph.agents import Watched
+from tests.ceph.cluster import new_key
+from tests.ceph.layout import CLIENT, CLIENT_CAPS, keyring
+from tests.stored import Arrived
+
+pytestmark = [pytest.mark.ceph, pytest.mark.timeout(300)]
+
+_NODE = "pve2"
+_OTHER = "00000000-1111-4222-8333-444444444444"
+
+
+class Case(NamedTuple):
+    """What is spoilt for one node while its agent is down, and the words that must be in what it says when it is up again."""
+
+    spoil: Callable[[Watched], object]
+    words: tuple[str, ...]
+
+
+def _conf(watched: Watched, old: str, new: str) -> None:
+    path = watched.place / f"{_NODE}.conf"
+    path.write_text(path.read_text().replace(old, new))
+
+
+CASES = {
+    "a wrong key": Case(
+        lambda watched: (watched.place / f"{_NODE}.keyring").write_text(keyring(CLIENT, new_key(), CLIENT_CAPS)),
+        ("the monitors refuse client.faultline", "pve2.keyring", "docs/ceph.md"),
+    ),
+    "a key that is not there": Case(
+        lambda watched: (watched.place / f"{_NODE}.keyring").unlink(), ("no key of client.faultline", "pve2.keyring", "docs/ceph.md")
+    ),
+    "a keyring that is none": Case(lambda watched: (watched.place / f"{_NODE}.keyring").write_text("key?\n"), ("client.faultline",)),
+    "a wrong fsid": Case(lambda watched: _conf(watched, watched.cluster.layout.fsid, _OTHER), (_OTHER, "pve2.conf")),
+    "no monitors": Case(lambda watched: _conf(watched, "mon_host", "mon_hosts"), ("connecting as client.faultline",)),
+}
+
+
+def _words(one: Arrived) -> str:
+    event = one.event
+    if one.node == _NODE and isinstance(event, CephUnwatched | AgentSourceFailed):
+        return f"{event.reason} {event.seen.excerpt}"
+    return ""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_who_cannot_ask_says_why_and_works_once_that_is_mended(watched: Watched, name: str) -> None:
+    """Trouble with a key or ceph.conf is told with its place, harms neither the agent nor others, is no fault of Ceph, and ends."""
+    case, site = CASES[name], watched.site
+    cursor = watched.stored.cursor()
+    site.stop(_NODE)
+    case.spoil(watched)
+    try:
+        site.start(_NODE)
+
+        def said() -> bool:
+            return any(all(word in _words(one) for word in case.words) for one in watched.stored.since(cursor)[0])
+
+        site.until(said, f"of {name}: {', '.join(case.words)}", 40)
+        assert site.connected(_NODE)
+    finally:
+        watched.restore(_NODE)
+    watched.until_watching(_NODE, cursor, 90)
+    incidents = {told.report.cause for told in watched.stored.since(cursor)[1]}
+    assert not any(cause.startswith("ceph") for cause in incidents)
+
+
+def test_a_key_that_disappears_while_it_is_used_harms_nothing(watched: Watched) -> None:
+    """A connection lives on without its keyring, as during a restart of pmxcfs: what happens is still told."""
+    watched.site.check()
+    (watched.place / f"{_NODE}.keyring").unlink()
+    (watched.place / f"{_NODE}.conf").unlink()
+    cursor = watched.stored.cursor()
+    try:
+        watched.cluster.kill("osd.0")
+        watched.until_told("ceph.osd.down", cursor, (_NODE,))
+    finally:
+        watched.cluster.start("osd.0")
+        watched.restore(_NODE)
+    watched.until_told("ceph.osd.up", cursor, (_NODE,))
+    watched.cluster.wait_calm()
+    watched.until_incident("ceph-osd-down", "resolved", cursor)
