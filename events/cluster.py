@@ -238,6 +238,24 @@ class NodeUnitStopped(InfoEvent):
     """Whether it is started again at once."""
 
 
+class BackupStarted(InfoEvent):
+    """A node began to back up guests: vzdump reads their disks and writes to a storage as fast as both can."""
+
+    kind: Literal["backup.started"] = "backup.started"
+    task: Text = ""
+    """UPID of the task, where the line names it."""
+    storage: Text = ""
+
+
+class BackupEnded(InfoEvent):
+    """A node's backup task ended."""
+
+    kind: Literal["backup.ended"] = "backup.ended"
+    task: Text = ""
+    result: Text = ""
+    """``OK``, or what went wrong in Proxmox VE's words."""
+
+
 class NodeBooted(InfoEvent):
     """A node started anew; what was known of its sessions and mounts no longer holds."""
 

@@ -124,6 +124,34 @@ class HaResourceGone(InfoEvent):
     kind: Literal["ha.resource.gone"] = "ha.resource.gone"
 
 
+class BackupJobDefined(InfoEvent):
+    """A backup job, as jobs.cfg defines it."""
+
+    kind: Literal["backup.job.defined"] = "backup.job.defined"
+    schedule: Text
+    """A calendar event of Proxmox VE, `mon..fri 22:30`: local time unless it ends in `UTC`."""
+    utc_offset: Annotated[int, Field(ge=-1440, le=1440)] = 0
+    """The node's local time when it was read, minutes east of UTC."""
+    enabled: bool = True
+    storage: Text = ""
+    """Where it writes to; empty when vzdump.conf of each node says so."""
+    node: Text = ""
+    """The only node whose guests it saves; empty for all."""
+    everything: bool = False
+    """Whether it saves all guests but those of `exclude`."""
+    guests: Annotated[tuple[Name, ...], Field(max_length=2048)] = ()
+    """VMIDs that it saves: listed, or those of its pool."""
+    exclude: Annotated[tuple[Name, ...], Field(max_length=2048)] = ()
+    pool: Text = ""
+    """The pool whose guests it saves, if that is how they are chosen."""
+
+
+class BackupJobGone(InfoEvent):
+    """A backup job is no longer defined."""
+
+    kind: Literal["backup.job.gone"] = "backup.job.gone"
+
+
 class NodePriority(Frozen):
     """A node of an HA group or node-affinity rule; the higher priority wins."""
 

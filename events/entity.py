@@ -54,6 +54,7 @@ class EntityKind(StrEnum):
     GUEST = "guest"
     HA = "ha"
     HA_RULE = "ha-rule"
+    BACKUP_JOB = "backup-job"
     CLUSTER = "cluster"
 
 
@@ -81,6 +82,7 @@ KEY_FORMS: dict[EntityKind, str] = {
     EntityKind.GUEST: "VMID: `100`",
     EntityKind.HA: "HA service id: `vm:100`",
     EntityKind.HA_RULE: "id of a rule in rules.cfg, or name of a group in groups.cfg: `prefer-pve1`",
+    EntityKind.BACKUP_JOB: "id of a job in jobs.cfg: `backup-5d2f6a1e-9c1b`",
     EntityKind.CLUSTER: "cluster name of corosync.conf",
 }
 """Form of the key for each kind; `docs/events.md` prints it."""

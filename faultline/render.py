@@ -66,6 +66,7 @@ def incident(report: IncidentReport) -> RenderableType:
         ("entity", report.entity),
         ("nodes", ", ".join(report.nodes)),
         ("storages", ", ".join(report.storages) or "-"),
+        ("backups", "; ".join(f"{one.job} fails at {clock(one.due)}" for one in report.backups) or "-"),
         ("confidence", f"{report.confidence:.2f}"),
         ("opened", clock(report.opened_at)),
         ("resolved", clock(report.resolved_at) if report.resolved_at else "-"),

@@ -46,6 +46,8 @@ _SLOW_COMMIT: Final = 200.0
 """Milliseconds per commit, median of all OSDs, from which clients feel it: a healthy disk takes under 50."""
 _CALM: Final = 20_000_000
 """Microseconds without signs after which clients no longer suffer: slow requests come and go while data moves."""
+_BEGINS: Final = 60_000_000
+"""Microseconds until data moves after an OSD was taken out or in: groups peer first."""
 _PROGRESS: Final = 10_000_000
 """Microseconds between two reports of progress."""
 _GROUP: Final = re.compile(r"pg (\d+)\.[0-9a-f]+ ")
@@ -149,7 +151,7 @@ class Groups:
     def _redundancy(self, view: View, groups: Mapping[str, Any], states: list[tuple[str, int]], record: RawRecord) -> Iterator[Event]:
         lacking = sum(count for name, count in states if {"degraded", "undersized"} & set(name.split("+")))
         if lacking:
-            meant = (view.rearranged and not view.failing) or (bool(view.flags) and _is_meant(view, record.at))
+            meant = (view.rearranged is not None and not view.failing) or (bool(view.flags) and _is_meant(view, record.at))
             planned = meant or "PG_DEGRADED" in view.muted
             event = CephPgsDegraded(
                 subject=view.cluster,
@@ -166,7 +168,8 @@ class Groups:
         waiting = any(word in name.split("+") for name, _ in states for word in _WAITING)
         lacking = number(groups.get("degraded_objects")) + number(groups.get("misplaced_objects"))
         pending = waiting or lacking > 0
-        view.rearranged &= pending
+        if not pending and view.rearranged is not None and record.at - view.rearranged >= _BEGINS:
+            view.rearranged = None
         if not pending and not self._was_moving:
             return
         if pending and record.at - self._told < _PROGRESS and self._was_moving:

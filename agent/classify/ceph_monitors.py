@@ -31,6 +31,8 @@ _ACCEPTED: Final = "accepted"
 _ELECTION: Final = 20_000_000
 """Microseconds that monitors which are all there may take to elect another leader: a lease of 5 s, twice that until it is missed, and
 elections of 5 s (docs.ceph.com "Monitor config reference": mon_lease, mon_lease_ack_timeout_factor, mon_election_timeout)."""
+_HEARD: Final = 15_000_000
+"""Microseconds for which what was heard of the monitors holds."""
 _MOST: Final = 32
 
 
@@ -63,12 +65,15 @@ class Monitors:
                 words = f"mon.{name} at {address}: {text(row.get('detail')) or outcome}"
                 event = CephMonUnreachable(subject=subject, seen=seen(record, words), how=_HOW[outcome], address=address)
                 yield from view.say(event, record)
-        view.reached, self._count, self._listened = frozenset(heard), len(found), record.at
+        asked = sum(text(row.get("outcome")) in {_ACCEPTED, *_HOW} for row in found)
+        view.reached, self._count, self._listened = frozenset(heard), asked, record.at
         if self._silent:
             yield from self._lost(view, record)
 
     def answer(self, view: View, health: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
         """Yield what an answered question says: there is a quorum, and these monitors are not in it."""
+        if self._is_minority(view, record.at):
+            return  # a monitor without a quorum answers all the same, from its memory, and calls everything well
         self._silent = 0
         down = {match[1] for line in details(health, "MON_DOWN") if (match := _DOWN.fullmatch(line))}
         for name in sorted(down | self._names):
@@ -85,6 +90,10 @@ class Monitors:
                 yield from view.say(CephMonUp(subject=subject, seen=seen(record)), record)
         members = tuple(name for name in self._members if name not in down)
         yield from view.say(CephQuorumFormed(subject=view.cluster, seen=seen(record), leader=self._leader, members=members), record)
+
+    def _is_minority(self, view: View, at: int) -> bool:
+        """Tell whether this node heard some monitors just now, and not most of them."""
+        return 0 < len(view.reached) <= self._count // 2 and at - self._listened < _HEARD
 
     def silence(self, view: View, words: str, record: RawRecord) -> Iterator[Event]:
         """Yield what an unanswered question says, once this node has listened to the monitors since."""

@@ -88,7 +88,7 @@ class Osds:
             self._reasons[int(match[1])] = "it was said to be down, and still runs: its peers or the monitors do not hear it"
             yield from self._down(view, int(match[1]), view.hosts.get(int(match[1]), ""), record, line)
         elif _REARRANGED.fullmatch(line):
-            view.rearranged = True
+            view.rearranged = record.at
         elif match := _BOOT.fullmatch(line):
             self._reasons.pop(int(match[1]), None)
             view.stopped.pop(int(match[1]), None)
@@ -123,7 +123,8 @@ class Osds:
         key = f"osd {osd.number}"
         was_in = self._in.get(osd.number)
         if was_in is not None and was_in != osd.within:
-            view.rearranged |= osd.up and osd.number not in view.failing
+            if osd.up and osd.number not in view.failing:
+                view.rearranged = record.at
             yield from view.say(
                 CephOsdMoved(
                     subject=view.entity(EntityKind.CEPH_OSD, osd.number), seen=seen(record), to="in" if osd.within else "out", host=osd.host

@@ -42,8 +42,8 @@ class View:
     """Monitors that this node hears; their names, or addresses where names are not known."""
     failing: frozenset[int] = frozenset()
     """OSDs that went down while somebody watched: they stay down until they are up or gone, also when Ceph has taken them out."""
-    rearranged: bool = False
-    """Whether somebody took an OSD that is up out or in, and its data still moves."""
+    rearranged: int | None = None
+    """When somebody took an OSD that is up out or in (µs), as long as its data moves."""
     hosts: dict[int, str] = field(default_factory=dict)
     """OSD to its CRUSH host."""
     used: dict[str, list[tuple[int, int]]] = field(default_factory=dict)

@@ -27,6 +27,7 @@ _SENDERS: Final[Mapping[str, Table]] = {
     "pmxcfs": Table(proxmox.PMXCFS),
     "corosync": Table(proxmox.COROSYNC),
     "pve-ha-crm": Table(proxmox.HA),
+    **dict.fromkeys(("pvescheduler", "pvedaemon", "vzdump"), Table(proxmox.BACKUPS)),
 }
 """Table of each user-space sender, by SYSLOG_IDENTIFIER."""
 

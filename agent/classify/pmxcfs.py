@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from agent.classify import cluster_files
+from agent.classify.backup_jobs import backup_jobs
 from agent.classify.definitions import Definitions
 from agent.classify.guests import GuestClassifier
 from agent.classify.ha_files import HaClassifier
@@ -53,6 +54,7 @@ class PmxcfsClassifier:
             "nodes": self._all_nodes,
             "file": self._file,
             "ha": lambda record: self._ha.configuration(record, self._nodes),
+            "jobs": lambda record: backup_jobs(record, self._definitions),
             "manager": lambda record: self._ha.manager(record, self._cluster(record)),
             "lrm": lambda record: self._ha.lrm(record, self._cluster(record)),
             "guest": self._guests.guest,

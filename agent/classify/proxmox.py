@@ -11,6 +11,8 @@ from agent.classify.line import Line, Rule, rule
 from events.base import Event
 from events.block import LvmVgMissing
 from events.cluster import (
+    BackupEnded,
+    BackupStarted,
     HaNodeFenced,
     HaNodeFencing,
     HaNodeMaintenance,
@@ -30,6 +32,30 @@ def _inactive(line: Line, match: re.Match[str]) -> Iterator[Event]:
 
 def _no_vg(line: Line, match: re.Match[str]) -> Iterator[Event]:
     yield LvmVgMissing(subject=Entity(EntityKind.VG, match["vg"]), seen=line.seen(), reason="no such volume group")
+
+
+def _backup_began(line: Line, match: re.Match[str]) -> Iterator[Event]:
+    yield BackupStarted(subject=Entity(EntityKind.NODE, line.node), seen=line.seen(), task=match["task"])
+
+
+def _backup_writes(line: Line, match: re.Match[str]) -> Iterator[Event]:
+    storage = _STORAGE.search(match["options"])
+    yield BackupStarted(subject=Entity(EntityKind.NODE, line.node), seen=line.seen(), storage=storage[1] if storage else "")
+
+
+def _backup_ended(line: Line, match: re.Match[str]) -> Iterator[Event]:
+    yield BackupEnded(subject=Entity(EntityKind.NODE, line.node), seen=line.seen(), task=match["task"], result=match["result"][:255])
+
+
+_STORAGE: Final = re.compile(r"(?:^| )--storage '?([A-Za-z][\w.-]*)'?(?: |$)")
+_VZDUMP: Final = r"UPID:[\w.-]+:[0-9A-F]{8}:[0-9A-F]{8,9}:[0-9A-F]{8}:vzdump:[^:]*:[^:]+:"
+"""PVE::Tools::upid_encode: node, pid, start of the process, start of the task, type, id, user."""
+BACKUPS: Final[tuple[Rule, ...]] = (
+    rule("PVE-16", "<", rf"<[^>]+> starting task (?P<task>{_VZDUMP})", _backup_began),
+    rule("PVE-16", "<", rf"<[^>]+> end task (?P<task>{_VZDUMP}) (?P<result>.*)", _backup_ended),
+    rule("PVE-17", "INFO: starting", r"INFO: starting new backup job: vzdump(?P<options>.*)", _backup_writes),
+)
+"""Rules for what runs backups: pvescheduler by plan, pvedaemon and vzdump by hand."""
 
 
 PVESTATD: Final[tuple[Rule, ...]] = (

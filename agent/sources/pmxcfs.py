@@ -10,7 +10,8 @@ Place in the flow: IO only; :mod:`agent.classify.pmxcfs` says what a record mean
 
 Fields of a record, by ``what``: ``served`` has ``starttime``, ``lost`` ``how``, ``quorum`` ``held``, ``member`` ``node``, ``online``
 and ``address``, ``nodes`` ``names`` (between blanks) and ``cluster``, ``file`` ``path``, ``digest`` (empty: no such file), ``cluster``,
-``release`` and ``text``, ``ha`` ``resources``, ``groups`` and ``rules``, ``guest`` ``node``, ``vmid``, ``kind`` and ``text``, ``guests``
+``release`` and ``text``, ``ha`` ``resources``, ``groups`` and ``rules``, ``jobs`` ``jobs``, ``user`` and
+``offset`` (minutes of local time east of UTC), ``guest`` ``node``, ``vmid``, ``kind`` and ``text``, ``guests``
 ``node`` and ``vmids``, ``lrm`` ``node`` and ``text``, ``manager`` and ``rrd`` ``text``. Truth is yes or no. A text is a file's bytes as
 Latin-1; it may hold a secret, and no classifier lets it go further.
 """
@@ -32,7 +33,7 @@ from typing import Any, Final, NamedTuple
 from agent.record import Batch, RawRecord
 from agent.sources.deadline import OneAtATime
 from agent.sources.errors import PmxcfsDeniedError
-from agent.sources.pmxcfs_look import ALL, HA, HA_FILES, MANAGER, RRD, STORAGE_CFG, Content, Look, Wanted, look
+from agent.sources.pmxcfs_look import ALL, HA, HA_FILES, JOBS_FILES, MANAGER, RRD, STORAGE_CFG, Content, Look, Wanted, look
 from agent.sources.pmxcfs_notify import LocalChanges
 from events.base import Source
 
@@ -92,6 +93,7 @@ class PmxcfsSource:
         self._known: Look | None = None
         self._said: dict[str, Fields] = {}
         self._emptied: set[str] = set()
+        self._jobs_files: Fields | None = None
         self._due = 0.0
         self._local: LocalChanges | None = None
         self._changed_here = False
@@ -209,6 +211,7 @@ class PmxcfsSource:
                 yield from self._say(f"file {path}", _file(path, content, found))
         self._emptied = deferred
         yield from self._ha(found, deferred)
+        yield from self._jobs(found, deferred)
         yield from self._guests(found)
         yield from self._restless(found)
         counters = {path: count for path, count in found.counters.items() if path not in deferred}
@@ -220,6 +223,14 @@ class PmxcfsSource:
         if any(path in found.files for path in HA_FILES) and not deferred & set(HA_FILES):
             texts = {Path(path).stem: _text(found.files.get(path)) for path in HA_FILES}
             yield from self._say("ha", {"what": "ha", **texts})
+
+    def _jobs(self, found: Look, deferred: set[str]) -> Iterator[Fields]:
+        """Yield the jobs with the pools that they may name; also when local time changes, by which they are due."""
+        if any(path in found.files for path in JOBS_FILES) and not deferred & set(JOBS_FILES):
+            self._jobs_files = {Path(path).stem: _text(found.files.get(path)) for path in JOBS_FILES}
+        if self._jobs_files is not None:
+            offset = str(time.localtime().tm_gmtoff // 60)
+            yield from self._say("jobs", {"what": "jobs", **self._jobs_files, "offset": offset})
 
     def _guests(self, found: Look) -> Iterator[Fields]:
         for vmid, one in found.guests.items():
@@ -276,7 +287,7 @@ def _digest(text: str) -> str:
 def _file(path: str, content: Content, found: Look) -> Fields:
     """Return the fields of a file; those of HA come together in a record of their own."""
     fields = {"what": "file", "path": path, "digest": content.digest or "", "cluster": found.cluster}
-    if path in HA_FILES or path.startswith(f"{HA}/"):
+    if path in (*HA_FILES, *JOBS_FILES) or path.startswith(f"{HA}/"):
         return fields
     if path == STORAGE_CFG:
         fields |= {"digest": content.digest or EMPTY, "release": "8" if _is_eight(found) else "9"}

@@ -31,9 +31,11 @@ STORAGE_CFG: Final = "storage.cfg"
 HA: Final = "ha"
 HA_FILES: Final = ("ha/resources.cfg", "ha/groups.cfg", "ha/rules.cfg")
 """Read together: only together they say where a guest may run."""
+JOBS_FILES: Final = ("jobs.cfg", "user.cfg")
+"""Read together: a backup job may name a pool, whose guests only the second knows."""
 MANAGER: Final = "ha/manager_status"
 RRD: Final = ".rrd"
-FILES: Final = (STORAGE_CFG, "ceph.conf", "corosync.conf", "datacenter.cfg", *HA_FILES)
+FILES: Final = (STORAGE_CFG, "ceph.conf", "corosync.conf", "datacenter.cfg", *HA_FILES, *JOBS_FILES)
 ALL: Final = "*"
 """In place of a node's name: the guests of all nodes, as the command line wants them."""
 _RESTLESS: Final = frozenset({"manager_status", "crm_commands"})
@@ -145,7 +147,7 @@ def _served(root: Path, known: Look | None, wanted: Wanted) -> Look:
         _name(cluster),
         _online(cluster),
         _nodes(root, cluster, wanted),
-        dict(_read_all(root, _together(moved, _may_have(version)))),
+        dict(_read_all(root, _together(moved, version))),
         present,
         guests,
         _slow(root, cluster) if wanted.slow else {},
@@ -182,14 +184,10 @@ def _watched(path: str) -> bool:
     return (path in FILES) if not directory else directory == HA and name not in _RESTLESS and not _TEMPORARY.search(name)
 
 
-def _may_have(version: VersionFile) -> tuple[str, ...]:
-    """Return HA's files that this release of pmxcfs counts: 8 knows no rules."""
-    return tuple(path for path in HA_FILES if path in version.counters)
-
-
-def _together(moved: list[str], ha_files: Iterable[str]) -> list[str]:
-    """Return the paths to read: when one of HA's files moved, all of them."""
-    return list(dict.fromkeys([*moved, *ha_files])) if set(moved) & set(HA_FILES) else moved
+def _together(moved: list[str], version: VersionFile) -> list[str]:
+    """Return the paths to read: when a file moved that says something only with others, also those. pmxcfs of 8 counts no rules."""
+    others = [path for group in (HA_FILES, JOBS_FILES) if set(moved) & set(group) for path in group if path in version.counters]
+    return list(dict.fromkeys([*moved, *others]))
 
 
 def _quorate(root: Path) -> bool | None:

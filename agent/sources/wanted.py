@@ -15,7 +15,10 @@ from systemd.journal import Reader
 Group = Mapping[str, Collection[str]]
 """Field to accepted values. All fields must agree; of a field, any value."""
 
-ROOT_DAEMONS: Final = ("iscsid", "multipathd", "lvm", "pvestatd", "pmxcfs", "corosync", "pve-ha-crm", "mount")
+ROOT_DAEMONS: Final = (
+    *("iscsid", "multipathd", "lvm", "mount"),
+    *("pvestatd", "pmxcfs", "corosync", "pve-ha-crm", "pvescheduler", "pvedaemon", "vzdump"),
+)
 """SYSLOG_IDENTIFIER of what runs as root and has a table in :mod:`agent.classify.journald`; what has none is not read."""
 RATE_LIMITED: Final = "a596d6fe7bfa4994828e72309e95d61e"
 """journald dropped entries of a unit over its rate limit (sd-messages.h, SD_MESSAGE_JOURNAL_DROPPED)."""

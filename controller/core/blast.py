@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
+from controller.core.backups import Backup, due
 from controller.core.causes import Cause
+from controller.core.incident import IncidentState
 from controller.core.state import CONTROLLER, CoreState, Incident
 from controller.core.topology.domains import network_of_node
 from controller.core.topology.graph import State
@@ -107,6 +109,13 @@ def _failed(state: CoreState, incident: Incident) -> list[str] | None:
     if incident.cause in _WHERE_SEEN or incident.cause in _WEAKENED:
         return seen_from(topology, incident.entity, nodes)
     return None
+
+
+def backups_hit(state: CoreState, incident: Incident, found: Impact, now: int) -> list[Backup]:
+    """Return the backup jobs that fail soon; none when what broke still serves, or serves again."""
+    if incident.cause in _WEAKENED or incident.state in {IncidentState.RECOVERING, IncidentState.RESOLVED}:
+        return []
+    return due(state.topology, found, now)
 
 
 def guests_hit(incident: Incident, found: Impact) -> tuple[list[str], list[str]]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from controller.core.blast import blast, guests_hit
+from controller.core import backups
+from controller.core.blast import backups_hit, blast, guests_hit
 from controller.core.causes import CAUSES, Cause
 from controller.core.describe_ceph import ceph_title, ceph_why
 from controller.core.evidence import Answer
-from controller.core.report import Alternative, Change, Evidence, Guests, IncidentReport, Moment
+from controller.core.report import Alternative, Backup, Change, Evidence, Guests, IncidentReport, Moment
 from controller.core.state import CONTROLLER, SEPARATOR, Cell, CoreState, Incident
 from controller.core.topology.impact import Impact
 from controller.core.topology.names import at
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OF_LOAD: Final = frozenset({Cause.NFS_SLOW, Cause.CEPH_SLOW_OPS, Cause.CEPH_RECOVERY_SATURATION})
+_LONGEST_BACKUP: Final = 86_400_000_000
+"""Microseconds after which a backup whose end nobody told is over."""
 _MOST_HAPPENINGS = 5
 """Most changes named in a report."""
+_MOST_BACKUPS = 5
+"""Most backup jobs named in the reasons."""
 _MOST_EVIDENCE = 64
 """Most cells listed in a report: enough for any cluster's verdict, and a mail stays readable."""
 
@@ -56,6 +63,7 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
     seen = {key_of(cell.entity) for cell in consequences if cell.entity.startswith("storage/")}
     hit = blast(state, incident)
     frozen, at_risk = guests_hit(incident, hit) if hit is not None else ([], [])
+    jobs = [_backup(one) for one in backups_hit(state, incident, hit, at)] if hit is not None else []
     related = sorted(
         {name for cell in [*roots, *consequences] for name in (cell.entity, cell.via) if name and not name.startswith("node/")}
         - {incident.entity}
@@ -74,9 +82,10 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         nodes=tuple(incident.nodes),
         storages=tuple(sorted(seen | {one.storage for one in hit.storages} if hit is not None else seen)),
         guests=Guests(frozen=tuple(frozen), at_risk=tuple(at_risk)),
+        backups=tuple(jobs),
         # Where no guest is known to stand still, the nature of the fault decides.
         ha_can_help=hit.ha_can_help if hit is not None and frozen else info.ha_can_help,
-        why=(*_why(state, incident, roots, consequences), *_harm(hit, frozen, at_risk)),
+        why=(*_why(state, incident, roots, consequences), *_harm(hit, frozen, at_risk), *_backups_due(jobs)),
         remedies=info.remedies,
         alternatives=tuple(Alternative(**one) for one in incident.alternatives),
         evidence=tuple(_evidence(state, incident, roots, consequences))[:_MOST_EVIDENCE],
@@ -115,6 +124,10 @@ def _beforehand(state: CoreState, incident: Incident) -> list[str]:
     """Say what was done just before to what is broken, or to the nodes that say so."""
     near = state.recent.before(incident.opened_at)
     concerned = {incident.entity, "cluster", *(f"node/{node}" for node in incident.nodes)}
+    if incident.cause in _OF_LOAD:
+        whole = incident.entity.startswith("ceph")  # all nodes' load meets in one Ceph cluster
+        busy = {one.about for one in near if one.about.startswith("backup/") and incident.opened_at - one.at < _LONGEST_BACKUP}
+        concerned |= {about for about in busy if whole or about.partition("/")[2] in incident.nodes}
     mine = [one for one in near if one.about in concerned or _is_beneath(state, incident.entity, one.about)]
     return [f"{_ago(incident.opened_at - one.at)}: {one.text}." for one in mine[-_MOST_HAPPENINGS:]]
 
@@ -144,6 +157,20 @@ def _harm(hit: Impact | None, frozen: list[str], at_risk: list[str]) -> list[str
     if at_risk:
         lines.append(f"{_guests(at_risk)} run on what is left.")
     return lines
+
+
+def _backup(one: backups.Backup) -> Backup:
+    where = f"storage {one.storage} is gone on {_names(list(one.gone_on))}" if one.gone_on else "they stand still"
+    return Backup(job=one.job, due=rfc3339(one.due), storage=one.storage, guests=one.guests, reason=where)
+
+
+def _backups_due(jobs: list[Backup]) -> list[str]:
+    """Say which backup jobs will fail soon."""
+    told = [
+        f"Backup job {one.job}, due {one.due[:16].replace('T', ' ')} UTC, will fail for {_guests(list(one.guests))}: {one.reason}."
+        for one in jobs[:_MOST_BACKUPS]
+    ]
+    return [*told, f"{len(jobs) - _MOST_BACKUPS} more backup jobs will fail within a day."] if len(jobs) > _MOST_BACKUPS else told
 
 
 def _guests(vmids: list[str]) -> str:

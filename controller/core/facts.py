@@ -26,6 +26,7 @@ _GONE: Final[dict[type[Event], type[Event]]] = {
     definitions.GuestGone: definitions.GuestDefined,
     definitions.HaResourceGone: definitions.HaResourceDefined,
     definitions.HaRuleGone: definitions.HaRuleDefined,
+    definitions.BackupJobGone: definitions.BackupJobDefined,
     definitions.CephHostGone: definitions.CephHostDefined,
     definitions.CephPoolGone: definitions.CephPoolDefined,
 }

@@ -13,7 +13,7 @@ from typing import Final
 from events.agent import AgentStarted, AgentStopped
 from events.base import Event
 from events.ceph import CephFlagsChanged, CephOsdMoved
-from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, NodeUnitStopped, StorageConfigChanged
+from events.cluster import BackupEnded, BackupStarted, HaArming, HaNodeMaintenance, NodeBooted, NodeUnitStopped, StorageConfigChanged
 from events.iscsi import IscsiInitiatorStopped, IscsiTargetAnnouncement
 
 SECOND: Final = 1_000_000
@@ -54,6 +54,8 @@ class Happening:
     points: bool = False
     lasts: bool = False
     """Whether it holds until its end is told: maintenance, disarmed HA."""
+    topic: str = ""
+    """What it begins or ends, so that the end is told from other things that happen to the same: ``maintenance``, ``arming``, ``flags``."""
 
     @property
     def key(self) -> str:
@@ -70,13 +72,24 @@ def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
             yield Happening(at, f"node/{node}", f"node {node} booted")
         case NodeUnitStopped() | IscsiInitiatorStopped() | AgentStarted() | AgentStopped():
             yield Happening(at, f"node/{node}", _service(event, node))
+        case BackupStarted():
+            where = f" to storage {event.storage}" if event.storage else ""
+            yield Happening(at, f"backup/{node}", f"node {node} began a backup{where}", lasts=True, topic="backup")
+        case BackupEnded():
+            yield Happening(at, f"backup/{node}", f"a backup of node {node} ended", topic="backup")
         case CephFlagsChanged() | CephOsdMoved():
             yield from _ceph(event, at)
         case HaNodeMaintenance():
             name = event.subject.key
-            yield Happening(at, f"node/{name}", f"HA maintenance of {name} {'began' if event.active else 'ended'}", lasts=event.active)
+            yield Happening(
+                at,
+                f"node/{name}",
+                f"HA maintenance of {name} {'began' if event.active else 'ended'}",
+                lasts=event.active,
+                topic="maintenance",
+            )
         case HaArming():
-            yield Happening(at, "cluster", f"HA was {'armed' if event.armed else 'disarmed'}", lasts=not event.armed)
+            yield Happening(at, "cluster", f"HA was {'armed' if event.armed else 'disarmed'}", lasts=not event.armed, topic="arming")
         case IscsiTargetAnnouncement():
             yield Happening(at, str(event.subject), f"{event.subject.key} announced: {event.text}")
         case _:
@@ -97,9 +110,9 @@ def _ceph(event: CephFlagsChanged | CephOsdMoved, at: int) -> Iterator[Happening
     if isinstance(event, CephOsdMoved):
         yield Happening(at, str(event.subject), f"Ceph {_MOVED[event.to].format(osd=event.subject.key.rpartition('/')[2])}")
     elif event.flags:
-        yield Happening(at, str(event.subject), f"Ceph flags {', '.join(event.flags)} are set", lasts=True)
+        yield Happening(at, str(event.subject), f"Ceph flags {', '.join(event.flags)} are set", lasts=True, topic="flags")
     elif event.unset:
-        yield Happening(at, str(event.subject), f"Ceph flags {', '.join(event.unset)} were unset")
+        yield Happening(at, str(event.subject), f"Ceph flags {', '.join(event.unset)} were unset", topic="flags")
 
 
 _MOVED: Final = {
@@ -131,16 +144,11 @@ class Recent:
 
     def take(self, one: Happening) -> list[str]:
         """Take one in; return the keys of what was added or fell out."""
-        alike = [
-            key
-            for key, other in self.all.items()
-            if other.about == one.about and (other.text == one.text or other.lasts) and abs(other.at - one.at) <= BEFORE
-        ]
+        if any(other.text == one.text and other.about == one.about and self._is_same(one, other) for other in self.all.values()):
+            return []
         touched = []
-        for key in alike:
-            if self.all[key].text == one.text:
-                return []
-            if one.about.startswith(("node/", "ceph/")) and self.all[key].lasts:
+        for key, other in list(self.all.items()):
+            if one.topic and other.lasts and (other.about, other.topic) == (one.about, one.topic) and other.at <= one.at:
                 del self.all[key]  # maintenance that ended, or other flags than before
                 touched.append(key)
         self.all[one.key] = one
@@ -153,7 +161,12 @@ class Recent:
 
     def is_in_maintenance(self, node: str) -> bool:
         """Tell whether an administrator put a node (an entity) into HA maintenance."""
-        return any(one.lasts and one.about == node for one in self.all.values())
+        return any(one.lasts and one.topic == "maintenance" and one.about == node for one in self.all.values())
+
+    @staticmethod
+    def _is_same(one: Happening, other: Happening) -> bool:
+        """Tell whether it was told before: by another node just now, or, of what lasts, at any time since."""
+        return abs(other.at - one.at) <= BEFORE or (other.lasts and other.at <= one.at)
 
     def before(self, onset: int) -> list[Happening]:
         """Return what happened just before ``onset``, or holds since long before, oldest first."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from controller.core.desk import Desk
 from controller.core.effects import Effect, WakeAt
 from controller.core.evidence import ROOT, Answer, Reading
@@ -36,9 +38,10 @@ def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
 
 def _verdicts(desk: Desk) -> list[Verdict]:
     """Judge what there is to explain; again only when something changed since, or when time alone may change it."""
-    state, scene = desk.state, _scene(desk)
-    key = (state.version, frozenset(cell.key for cell in scene.bad))
+    state, bad = desk.state, _bad(desk)
+    key = (state.version, frozenset(bad))
     if state.judged is None or state.judged[0] != key:
+        scene = _scene(desk, bad)
         verdicts = judge(scene, desk.timings)
         state.judged = None if scene.undecided else (key, verdicts)
         return verdicts
@@ -118,8 +121,8 @@ def _finish(desk: Desk, incident: Incident, roots_bad: list[Cell]) -> None:
         desk.again(due)
 
 
-def _scene(desk: Desk) -> Scene:
-    """Return what there is to explain now.
+def _bad(desk: Desk) -> dict[str, Cell]:
+    """Return the cells that there are to explain now.
 
     Cells of unresolved incidents that are not fully recovered count as bad although they may be well again: a fault that
     recovers node by node stays the fault that it was. Consequences of recovering incidents wait for their hold.
@@ -134,14 +137,16 @@ def _scene(desk: Desk) -> Scene:
         else:  # it breaks again: what has not recovered since still follows from it
             excused.update(incident.consequences)
     excused |= _outlasting(desk)
-    cells = desk.state.cells
-    bad = [cell for key, cell in cells.items() if (cell.answer is Answer.BAD and key not in excused) or key in latched]
-    keys = {cell.key for cell in bad}
-    others = [cell for key, cell in cells.items() if key not in keys and cell.answer is Answer.OK]
-    alive = frozenset(name for name, node in desk.state.nodes.items() if not node.silent)
-    return Scene(
-        desk.now, bad, others, alive, desk.state.heard, desk.state.topology, desk.state.recent.before, desk.state.recent.all.values()
-    )
+    cells = desk.state.cells.items()
+    return {key: cell for key, cell in cells if (cell.answer is Answer.BAD and key not in excused) or key in latched}
+
+
+def _scene(desk: Desk, bad: Mapping[str, Cell]) -> Scene:
+    """Return these bad cells beside all that is well; where nothing is bad nobody asks what is well."""
+    state = desk.state
+    others = [cell for key, cell in state.cells.items() if cell.answer is Answer.OK and key not in bad] if bad else []
+    alive = frozenset(name for name, node in state.nodes.items() if not node.silent)
+    return Scene(desk.now, list(bad.values()), others, alive, state.heard, state.topology, state.recent.before, state.recent.all.values())
 
 
 def _outlasting(desk: Desk) -> set[str]:

@@ -34,6 +34,18 @@ class Guests(Part):
     at_risk: tuple[str, ...] = ()
 
 
+class Backup(Part):
+    """A backup job that is due within a day and will fail for these guests if nothing changes."""
+
+    job: str
+    """Its id in jobs.cfg."""
+    due: str
+    storage: str = ""
+    """Where it writes to; empty when vzdump.conf says so."""
+    guests: tuple[str, ...] = ()
+    reason: str
+
+
 class Alternative(Part):
     """Another explanation and why it was set aside."""
 
@@ -83,6 +95,8 @@ class IncidentReport(Part):
     nodes: tuple[str, ...]
     storages: tuple[str, ...] = ()
     guests: Guests = Guests()
+    backups: tuple[Backup, ...] = ()
+    """What is due soon and will fail, the next one first."""
     ha_can_help: bool
     why: tuple[str, ...]
     remedies: tuple[str, ...] = ()

@@ -77,6 +77,7 @@ def _facts(report: IncidentReport) -> list[tuple[str, str]]:
         ("Nodes", ", ".join(report.nodes)),
         ("Storages", ", ".join(report.storages)),
         ("Guests", _guests(report)),
+        ("Backups", _backups(report)),
         ("Took along", ", ".join(report.related)),
         ("Confidence", f"{report.confidence:.2f}"),
         ("HA", ha),
@@ -88,6 +89,10 @@ def _facts(report: IncidentReport) -> list[tuple[str, str]]:
 def _guests(report: IncidentReport) -> str:
     told = (("frozen", report.guests.frozen), ("at risk", report.guests.at_risk))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in told if names)
+
+
+def _backups(report: IncidentReport) -> str:
+    return "; ".join(f"{one.job} fails at {one.due[:16].replace('T', ' ')} UTC" for one in report.backups)
 
 
 def text(report: IncidentReport) -> str:

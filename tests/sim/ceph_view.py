@@ -213,15 +213,15 @@ def _recovery(_: str, bad: bool) -> list[Event]:
 
 
 def _quorum(stage: Stage, ceph: Ceph, node: str) -> Watch:
-    """Return the monitors' quorum: commands without an answer pass their deadline of 5 s."""
+    """Return the monitors' quorum: commands without an answer pass their deadline of 5 s. Those that are left still let a node connect."""
+
+    def reachable() -> int:
+        return 0 if _is_cut(stage, ceph, node) else sum(not _monitor(stage, ceph, one) for one in ceph.monitors)
 
     def look() -> str | None:
         if _no_quorum(stage, ceph):
             return "lost" if not _is_cut(stage, ceph, node) or stage.world.has("subnet", ceph.public) else None
         return None if _is_cut(stage, ceph, node) else ""
-
-    def reachable() -> int:
-        return 0 if _is_cut(stage, ceph, node) else sum(not _monitor(stage, ceph, one) for one in ceph.monitors)
 
     return Watch(
         node,

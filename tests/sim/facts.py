@@ -43,6 +43,12 @@ def rule(name: str, *nodes: str, resources: tuple[str, ...], **fields: Any) -> E
     return definitions.HaRuleDefined(subject=Entity(EntityKind.HA_RULE, name), seen=SEEN, **given)
 
 
+def backup_job(name: str, schedule: str, storage: str, **fields: Any) -> Event:
+    """Return a backup job that saves all guests, unless told otherwise."""
+    given: dict[str, Any] = {"schedule": schedule, "storage": storage, "everything": "guests" not in fields, **fields}
+    return definitions.BackupJobDefined(subject=Entity(EntityKind.BACKUP_JOB, name), seen=SEEN, **given)
+
+
 def nodes(*names: str) -> Event:
     """Return the list of the cluster's nodes."""
     return definitions.ClusterNodesListed(subject=Entity(EntityKind.CLUSTER, "prod"), seen=SEEN, nodes=names)

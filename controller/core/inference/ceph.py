@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from controller.core.causes import Cause
-from controller.core.evidence import ROOT
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import COMPONENT, DIRECT, HOST
 from controller.core.inference.scene import Scene, kind_of
@@ -125,7 +124,7 @@ def _monitors(scene: Scene, fsid: str, cells: list[Cell]) -> Iterator[Hypothesis
         reached = [cell for cell in scene.well_of[entity] if cell.aspect == "reach" and cell.entity == entity and cell.node not in nodes]
         yield suppose(scene, Cause.CEPH_MON_QUORUM, entity, group, () if said else reached, DIRECT if said else COMPONENT)
     cluster = f"ceph/{fsid}"
-    lost = [cell for cell in cells if cell.entity == cluster and cell.aspect == "quorum" and cell.layer == ROOT]
+    lost = [cell for cell in cells if cell.entity == cluster and cell.aspect == "quorum"]
     silent = {cell.entity for cell in mons}
     known = silent | {cell.entity for cell in scene.well if cell.entity.startswith(f"ceph-mon/{fsid}/")}
     if not lost and len(silent) * 2 <= len(known):

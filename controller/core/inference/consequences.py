@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from controller.core.evidence import PATHS, STORAGES, VOLUMES
+from controller.core.inference.scene import is_network
 from controller.core.state import CONTROLLER, Cell
 
 _BENEATH_PATHS: Final = ("iscsi-",)
@@ -18,6 +19,8 @@ def follows(cell: Cell, roots: Iterable[Cell]) -> bool:
 
 
 def _from(cell: Cell, root: Cell) -> bool:
+    if _hears_no_monitor(cell) and is_network(root) and root.silent and root.node == cell.node:
+        return True  # it lost other things of its network as well
     if cell.entity.startswith("ceph"):
         return root.entity.startswith("ceph") and _fsid(cell) == _fsid(root) and _within_ceph(cell, root)
     if root.node != cell.node or root.node == CONTROLLER:
@@ -27,6 +30,10 @@ def _from(cell: Cell, root: Cell) -> bool:
             return root.entity == cell.entity
         return root.entity.startswith((*_BENEATH_PATHS, "lun/")) or root.layer == PATHS
     return cell.layer == STORAGES and (root.entity.startswith(_BENEATH_STORAGES) or root.layer in {PATHS, VOLUMES})
+
+
+def _hears_no_monitor(cell: Cell) -> bool:
+    return cell.aspect == "quorum" and cell.entity.startswith("ceph/") and cell.layer == PATHS
 
 
 def _within_ceph(cell: Cell, root: Cell) -> bool:

@@ -14,18 +14,19 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import SECOND
-from controller.core.inference.ceph import host_of_daemon, is_ceph
+from controller.core.inference.ceph import fsid_of, host_of_daemon, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NAMED, NODE_NETWORK, SUBNET, WAY
 from controller.core.inference.scene import Scene, coherent, is_network, is_of_mount, later, onset_of
 from controller.core.state import Cell
+from events.definitions import CephDefined
 from events.host import NodeIscsi
 
 _TARGET: Final = "iscsi-target/"
 _PORTAL: Final = "iscsi-portal/"
 _SERVER: Final = "nfs-server/"
-_BEFORE: Final = 5 * SECOND
-"""How much sooner than a node's own probes its peers may miss its daemons."""
+_SOONER: Final = 6 * SECOND
+"""By this much earlier than the node its fellow monitors may notice: they miss it after 5 s, an iSCSI session after 10 s."""
 
 
 def reaching(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
@@ -36,7 +37,7 @@ def reaching(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
     yield from _targets(scene, roots, lost)
     yield from _rejections(scene, roots, lost)
     yield from _subnets(scene, lost)
-    yield from _nodes(scene, lost, [cell for cell in roots if host_of_daemon(cell)])
+    yield from _nodes(scene, lost, grouped((cell for cell in roots if is_ceph(cell)), host_of_daemon))
 
 
 def grouped(cells: Iterable[Cell], name: Callable[[Cell], str]) -> dict[str, list[Cell]]:
@@ -173,7 +174,7 @@ def _subnets(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
             yield suppose(scene, Cause.STORAGE_SUBNET_DOWN, f"subnet/{subnet}", group, [*well, *later(group, cells)], SUBNET)
 
 
-def _nodes(scene: Scene, lost: list[Cell], daemons: list[Cell]) -> Iterator[Hypothesis]:
+def _nodes(scene: Scene, lost: list[Cell], daemons: dict[str, list[Cell]]) -> Iterator[Hypothesis]:
     for node, cells in grouped(lost, lambda cell: cell.node).items():
         # An endpoint that closed or refused the connection was reached: then the network is not the likely culprit.
         answered = ANSWERED if not any(cell.silent for cell in cells) else 0.0
@@ -182,22 +183,26 @@ def _nodes(scene: Scene, lost: list[Cell], daemons: list[Cell]) -> Iterator[Hypo
         for group in coherent(cells):
             names = {cell.entity for cell in group}
             well = [*(cell for cell in own if cell.entity not in names), *later(group, cells)]
-            # Without any storage network its OSDs and monitors are down to all others.
-            theirs = [cell for cell in daemons if host_of_daemon(cell) == node and cell.broke > onset_of(group) - _BEFORE]
+            with_it = [*group, *_given_up(scene, group, daemons.get(node, ()), whole=True)]
             yield suppose(
-                scene,
-                Cause.NODE_STORAGE_NETWORK,
-                f"node/{node}",
-                [*group, *theirs],
-                well,
-                NODE_NETWORK + answered,
-                of_node=node,
-                shared="network",
+                scene, Cause.NODE_STORAGE_NETWORK, f"node/{node}", with_it, well, NODE_NETWORK + answered, of_node=node, shared="network"
             )
         for network, inside in networks.items():
-            yield from _access(scene, node, network, inside, own, answered)
+            yield from _access(scene, node, network, inside, own, answered, daemons.get(node, ()))
         for endpoint, ways in grouped(cells, partial(_far_end, scene, _behind(own, cells))).items():
             yield from _way(scene, node, endpoint, ways, answered)
+
+
+def _given_up(scene: Scene, lost: list[Cell], daemons: Iterable[Cell], *, whole: bool = False) -> list[Cell]:
+    """Return a node's own OSDs and monitors that the others gave up when it lost Ceph's network, or ``whole``: all of its networks."""
+    networks, onset = {scene.network(cell) for cell in lost}, onset_of(lost)
+    clusters = scene.topology.facts.of(CephDefined)
+    found = []
+    for cell in daemons:
+        known = clusters.get(fsid_of(cell.entity))
+        if cell.broke > onset - _SOONER and (whole or known is None or not known.public_networks or networks & set(known.public_networks)):
+            found.append(cell)
+    return found
 
 
 def _behind(*cells: Iterable[Cell]) -> dict[str, str]:
@@ -214,12 +219,15 @@ def _far_end(scene: Scene, behind: dict[str, str], cell: Cell) -> str:
     return cell.via if cell.via.startswith(_TARGET) else behind.get(cell.entity) or one_server(scene, cell.entity)
 
 
-def _access(scene: Scene, node: str, network: str, cells: list[Cell], own: list[Cell], answered: float) -> Iterator[Hypothesis]:
+def _access(
+    scene: Scene, node: str, network: str, cells: list[Cell], own: list[Cell], answered: float, daemons: Iterable[Cell]
+) -> Iterator[Hypothesis]:
     """Yield a node's way into one network, with all that it reaches through it."""
     elsewhere = any(scene.network(cell) not in ("", network) for cell in own)
     for group in coherent(cells):
         names = {cell.entity for cell in group}
-        if len({scene.host(name) for name in names}) < 2:
+        given_up = _given_up(scene, group, daemons)
+        if len({scene.host(name) for name in names}) < 2 and not given_up:
             continue
         well = [*(cell for cell in own if cell.entity not in names and scene.network(cell) == network), *later(group, cells)]
         scope = f"subnet/{network}" if elsewhere else ""
@@ -227,7 +235,7 @@ def _access(scene: Scene, node: str, network: str, cells: list[Cell], own: list[
             scene,
             Cause.NODE_STORAGE_NETWORK,
             f"node/{node}",
-            group,
+            [*group, *given_up],
             well,
             ACCESS + answered,
             scope=scope,

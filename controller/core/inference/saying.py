@@ -50,7 +50,7 @@ _OF_SERVER: Final = frozenset({Cause.NFS_EXPORT_DENIED, Cause.NFS_STALE_HANDLE, 
 """Causes that a server may have with several of its exports at once."""
 _OF_LOGINS: Final = frozenset({("iscsi-target", "auth"), ("iscsi-target", "service")})
 """What belongs to :mod:`controller.core.inference.reaching`: the target was reached, and lets nobody in."""
-_OF_A_DEAD_NODE: Final = frozenset({"member", "agent"})
+_OF_A_DEAD_NODE: Final = frozenset({"member", "agent", "fence"})
 
 
 def cause_of(cell: Cell) -> Cause:
@@ -129,7 +129,7 @@ def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
 
 
 def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
-    """Yield nodes that are gone: they left the cluster, their agents are silent, their OSDs and monitors are down."""
+    """Yield nodes that are gone: they left the cluster and are fenced, their agents are silent, their OSDs and monitors are down."""
     gone = {cell.entity for cell in cells if kind_of(cell) == ("node", "member")}
     for entity in sorted(gone):
         name = entity.partition("/")[2]

@@ -46,6 +46,10 @@ def address_in(entity: str) -> str:
     return host_of(key) if kind in {"iscsi-portal", "server"} else key.strip("[]")
 
 
+_BEATS: Final = 3 * SECOND
+"""Heartbeats come every 2 s: for so long it is worth waiting for one that says that its sender saw nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weighed:
     """Well cells that a fault predicts bad: those that speak against it with their weight, and those that may yet turn bad."""
@@ -79,16 +83,19 @@ class Scene:
     def __post_init__(self) -> None:
         """Index the well cells."""
         asked = {(cell.node, cell.entity) for cell in self.well if cell.aspect == "reach" and not cell.via}
+        index, kept = self.well_of, []
         for cell in self.well:
-            if is_of_mount(cell):
-                self.well_mounts[cell.entity].append(cell)
-        self.well = [cell for cell in self.well if not is_of_mount(cell) or (cell.node, cell.entity) not in asked]
-        index = self.well_of
-        for cell in self.well:
-            index[cell.entity].append(cell)
+            entity, via = cell.entity, cell.via
+            if via and is_of_mount(cell):
+                self.well_mounts[entity].append(cell)
+                if (cell.node, entity) in asked:
+                    continue
+            kept.append(cell)
+            index[entity].append(cell)
             index[f"node/{cell.node}"].append(cell)
-            if cell.via:
-                index[cell.via].append(cell)
+            if via:
+                index[via].append(cell)
+        self.well = kept
 
     def host(self, entity: str) -> str:
         """Return the address of an NFS server, portal or other server: two names of one machine have one."""
@@ -135,11 +142,9 @@ class Scene:
                 # What a node has not reported says something up to when it was last heard.
                 self.undecided = True
                 so_far = _not_yet((heard - onset) / (cell.notices * SECOND))
-                if self.now < due:
-                    pending[cell.key] = due
-                    against[cell.key] = so_far
-                else:
-                    against[cell.key] = max(so_far, SILENCE)
+                if self.now < due + _BEATS:
+                    pending[cell.key] = due if self.now < due else min(self.now + SECOND, due + _BEATS)
+                against[cell.key] = so_far if self.now < due else max(so_far, SILENCE)
         return Weighed(against, pending)
 
 

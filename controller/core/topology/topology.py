@@ -15,10 +15,10 @@ from controller.core.topology.names import START, at
 from controller.core.topology.network import Networks
 from events.base import Event
 from events.ceph import CephNearFull, CephRecoveryProgress
-from events.definitions import GuestDefined, GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState, StorageDefined
+from events.definitions import BackupJobDefined, GuestDefined, GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState, StorageDefined
 
 _APART: frozenset[type[Event]] = frozenset(
-    {GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState, CephRecoveryProgress, CephNearFull}
+    {BackupJobDefined, GuestStatus, HaResourceDefined, HaRuleDefined, HaServiceState, CephRecoveryProgress, CephNearFull}
 )
 """Kinds that are looked up when they are needed and change nothing that depends on anything."""
 

@@ -19,6 +19,8 @@ from events.cluster import (
     StorageConfigValid,
 )
 from events.definitions import (
+    BackupJobDefined,
+    BackupJobGone,
     CephDefined,
     CorosyncDefined,
     GuestDefined,
@@ -281,3 +283,20 @@ def test_many_sections_make_a_small_event() -> None:
     events = classifier.classify(storage(b"\n\n".join(b"dir: store%d\n\tpath /x" % number for number in range(500))))
     assert len(changes(events)[0].added) == 64
     assert len([event for event in events if isinstance(event, StorageDefined)]) == 500
+
+
+def test_backup_jobs() -> None:
+    """A job is told with the guests of its pool; again when the pool changes; its end also after a restart, and nobody's user is told."""
+    jobs = "vzdump: backup-1\n\tschedule 22:30\n\tstorage nas\n\tpool web\n"
+    classifier = PmxcfsClassifier("pve1")
+    first = one(classifier.classify(record(what="jobs", jobs=jobs, user="user:secret@pam:1:0:\npool:web::100,200::\n", offset="120")))
+    assert isinstance(first, BackupJobDefined)
+    assert (first.subject.key, first.schedule, first.storage, first.guests) == ("backup-1", "22:30", "nas", ("100", "200"))
+    assert (first.utc_offset, first.enabled, first.everything) == (120, True, False)
+    assert "secret" not in first.model_dump_json()
+    assert classifier.classify(record(what="jobs", jobs=jobs, user="pool:web::200,100::\n", offset="120")) == []
+    again = one(classifier.classify(record(what="jobs", jobs=jobs, user="pool:web::100::\n", offset="120")))
+    assert isinstance(again, BackupJobDefined)
+    assert again.guests == ("100",)
+    gone = one(PmxcfsClassifier("pve1", classifier.memory()).classify(record(what="jobs", jobs="", user="", offset="120")))
+    assert isinstance(gone, BackupJobGone)

@@ -12,6 +12,7 @@ from faultline.timeline import Timeline
 from tests.sim import facts as make
 
 SEEN = Seen(source=Source.JOURNALD, excerpt="seen")
+PROBE = Seen(source=Source.NFS, excerpt="asked")
 T0 = 1_795_000_000 * SECOND
 NODES = ("pve1", "pve2", "pve3")
 TARGET = "iqn.2005-10.org.freenas.ctl:pve"
@@ -101,3 +102,37 @@ def test_node_that_lost_its_storage_network() -> None:
     assert (opened.cause, opened.entity) == ("node-storage-network", "node/pve2")
     assert opened.guests.frozen == ("102", "202")
     assert opened.ha_can_help
+
+
+def test_backup_jobs_that_are_due_and_will_fail_are_named() -> None:
+    """Of four jobs: one writes to what is gone, one saves a guest that stands still; a disabled one and one in three days are not told."""
+    jobs = [
+        make.backup_job("to-nfs", "*:00", "nfs1", exclude=("101",)),
+        make.backup_job("to-san", "*/4:30", "vg1", guests=("101", "201")),
+        make.backup_job("off", "*:00", "nfs1", enabled=False),
+        make.backup_job("later", "2027-1-1", "nfs1"),
+    ]
+    facts = [*cluster(), *(("pve1", job, 0.0) for job in jobs)]
+    opened = told(*facts, *((node, nfs_down("pve"), 60.0) for node in NODES))[0]
+    assert (opened.change, opened.cause) == (Change.OPENED, "nfs-server-down")
+    assert [(one.job, one.storage, one.guests, one.reason) for one in opened.backups] == [
+        ("to-nfs", "nfs1", ("102", "103", "201", "202", "203"), "storage nfs1 is gone on pve1, pve2, pve3"),
+        ("to-san", "vg1", ("101",), "they stand still"),
+    ]
+    assert opened.at < opened.backups[0].due < opened.backups[1].due
+    assert any(line.startswith("Backup job to-nfs, due ") for line in opened.why)
+
+
+def test_backup_jobs_count_only_where_their_storage_is_gone() -> None:
+    """A node that lost its storage network alone fails its own guests' backups; a job for another node does not fail."""
+    jobs = [make.backup_job("all", "daily", "nfs1"), make.backup_job("other", "daily", "nfs1", node="pve3")]
+    facts = [*cluster(), *(("pve1", job, 0.0) for job in jobs)]
+    events: list[tuple[str, Event, float]] = [
+        ("pve2", NfsServerUnreachable(subject="nfs-server/10.0.3.100", seen=PROBE, how=NfsSilence.NO_REPLY), 60.0)
+    ]
+    well = [
+        (node, NfsServerReachable(subject="nfs-server/10.0.3.100", seen=PROBE), at) for at in (1.0, 62.0, 66.0) for node in ("pve1", "pve3")
+    ]
+    reports = told(*sorted([*facts, *events, *well], key=lambda one: one[2]))
+    assert (reports[0].cause, reports[0].nodes) == ("node-storage-network", ("pve2",))
+    assert [(one.job, one.guests, one.reason) for one in reports[0].backups] == [("all", ("102", "202"), "storage nfs1 is gone on pve2")]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from controller.core.happenings import Happening, Recent
+from controller.core.happenings import Happening, Recent, happenings
 from controller.core.report import Change, IncidentReport
 from events.agent import AgentStarted
 from events.base import Event, Seen, Source
-from events.cluster import HaNodeMaintenance, PropertyChange, StorageConfigChanged
+from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, PropertyChange, StorageConfigChanged
 from events.envelope import Envelope
 from events.nfs import NfsServerReachable, NfsServerUnreachable, NfsSilence
 from faultline.timeline import Timeline
@@ -117,3 +117,26 @@ def test_a_restarted_agent_is_mentioned() -> None:
     )[0]
 
     assert "3 s before: the agent of pve2 started, version 1.2.3." in opened.why
+
+
+def test_what_lasts_ends_whenever_its_end_is_told() -> None:
+    """Maintenance of hours and HA that was disarmed are over once their end is told; a boot in between ends neither."""
+    seen = Recent()
+    hour = 3600 * SECOND
+    events: list[tuple[Event, int]] = [
+        (HaNodeMaintenance(subject="node/pve2", seen=SEEN, active=True), 0),
+        (HaArming(subject="cluster/prod", seen=SEEN, armed=False, mode="freeze"), 1),
+        (NodeBooted(subject="node/pve2", seen=SEEN, boot_id="b"), 30 * SECOND),
+    ]
+    for event, at in events:
+        for one in happenings(event, "pve2", at):
+            seen.take(one)
+    assert {one.topic for one in seen.before(hour) if one.lasts} == {"maintenance", "arming"}
+    ends: list[Event] = [
+        HaNodeMaintenance(subject="node/pve2", seen=SEEN, active=False),
+        HaArming(subject="cluster/prod", seen=SEEN, armed=True),
+    ]
+    for event in ends:
+        for one in happenings(event, "pve2", hour):
+            seen.take(one)
+    assert seen.before(2 * hour) == []

@@ -32,6 +32,7 @@ NAMES = [
     "server/192.168.1.101",
     "guest/100",
     "ha/vm:100",
+    "backup-job/backup-5d2f6a1e-9c1b",
     "ha-rule/prefer-pve1",
     "cluster/prod",
 ]
