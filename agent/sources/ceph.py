@@ -2,9 +2,9 @@
 
 Looks of a cluster, each ``NAME@CLUSTER``:
 
-* ``health`` (each 3 s): ``health detail``. It makes the connection, and is the first to know when no monitor answers.
-* ``map`` (each 30 s, and right after whatever is pushed): ``status``, ``osd tree``, ``osd dump``, ``quorum_status``, ``df``; of the first
-  three only what a classifier reads, for a dump of many OSDs is megabytes.
+* ``health`` (each 2 s): ``health detail``. It makes the connection, and is the first to know when no monitor answers.
+* ``map`` (each 30 s, each 10 s while data moves though health is good, and right after whatever is pushed): ``status``, ``osd tree``,
+  ``osd dump``, ``quorum_status``, ``df``; of the first three only what a classifier reads, for a dump of many OSDs is megabytes.
 * ``load`` (each 30 s while data moves or something is bad, else each 5 min): ``osd perf``, which a manager answers, and nobody without one.
 * ``monitors`` (each 9 s, each 2 s while one is silent): whether each monitor speaks to this node, see :mod:`agent.sources.ceph_monitors`.
 * ``log``: lines of the cluster's log as the monitors push them, about a second after the fact.
@@ -39,6 +39,8 @@ OWN: Final = "ceph"
 _TYPES: Final = ("rbd", "cephfs")
 _FAST: Final = 2.0
 """Seconds between two looks while something is bad."""
+_MOVING: Final = 10.0
+"""Seconds between two looks at the maps while health is good and data still moves: nothing is pushed at its end."""
 _LOAD: Final = 300.0
 _GAP: Final = 0.5
 _MAP_GAP: Final = 2.0
@@ -89,7 +91,7 @@ class Cluster:
         self._pushed = Pushed()
         self._conf = ceph_conf.CephConf({})
         self._monitors = Monitors()
-        self._restless = False
+        self._restless = self._some_silent = False
 
     def name(self, look: str) -> str:
         """Return the name of one of its looks."""
@@ -101,7 +103,7 @@ class Cluster:
         fast = min(_FAST, interval)
         # Connecting and a command, each with its deadline.
         yield Look(self.name("health"), self.health, interval, fast, 2 * slow, gap=_GAP)
-        yield Look(self.name("map"), self.map, map_interval, map_interval, slow, gap=_MAP_GAP)
+        yield Look(self.name("map"), self.map, map_interval, min(_MOVING, map_interval), slow, gap=_MAP_GAP)
         yield Look(self.name("load"), self.load, _LOAD, map_interval, slow, again=_LOAD, gap=_MAP_GAP)
         yield Look(self.name("monitors"), self.monitors, 3 * interval, fast, slow, again=0.0, gap=_GAP)
         yield Look(self.name("log"), self.log, 3600.0, 3600.0, slow, again=float("inf"))
@@ -118,7 +120,14 @@ class Cluster:
         """Ask for all health checks; connect first where that is not done."""
         if not self._is_there():
             return Found(None)
-        answers = self._asked(lambda connection: {"health": connection.ask("health", detail="detail")}, connect=True)
+
+        def ask(connection: Connection) -> dict[str, Any]:
+            if self._some_silent:
+                # A monitor that was left alone goes on answering `health` as it was before, for ever. This it answers with a quorum only.
+                connection.ask("quorum_status")
+            return {"health": connection.ask("health", detail="detail")}
+
+        answers = self._asked(ask, connect=True)
         bad = not isinstance(answers.get("health"), dict) or answers["health"].get("status") != "HEALTH_OK"
         if bad != self._restless:
             self._restless = bad
@@ -133,7 +142,9 @@ class Cluster:
             self._monitors.learn(quorum)
             return map_of(quorum, *(connection.ask(command) for command in ("status", "osd tree", "osd dump", "df")))
 
-        return Found(self._asked(ask))
+        answers = self._asked(ask)
+        # Health is good again before the last copies are made.
+        return Found(answers, not self._restless and _moves(answers))
 
     def load(self) -> Found:
         """Ask for the latency of each OSD."""
@@ -144,8 +155,8 @@ class Cluster:
         rows = self._monitors.listen(self._conf, self.place.monitors, self._deadline)
         if not rows:
             return Found(None)
-        silent = any(row["outcome"] not in (ACCEPTED, BLIND) for row in rows)
-        return Found({"cluster": self.place.name, "fsid": self._fsid(), "monitors": rows}, silent)
+        self._some_silent = any(row["outcome"] not in (ACCEPTED, BLIND) for row in rows)
+        return Found({"cluster": self.place.name, "fsid": self._fsid(), "monitors": rows}, self._some_silent)
 
     def log(self) -> Found:
         """Return the lines that were pushed."""
@@ -295,6 +306,12 @@ def map_of(quorum: object, status: object, tree: object, dump: object, df: objec
         "quorum": quorum,
         "df": _only(df, ("stats", "pools")),
     }
+
+
+def _moves(answers: Mapping[str, Any]) -> bool:
+    """Tell whether some placement group is in another state than clean, by the answer to `status`."""
+    states = _rows(_only(answers.get("status"), ("pgmap",)).get("pgmap"), "pgs_by_state")
+    return any("clean" not in str(row.get("state_name")) for row in states)
 
 
 def _rows(answer: object, *names: str) -> list[dict[str, Any]]:
