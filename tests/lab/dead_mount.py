@@ -28,12 +28,8 @@ LATE: Final = 50
 """Milliseconds that the event loop may be late, p99 of each minute."""
 STOP: Final = 5.0
 """Seconds from SIGTERM to the end."""
-ONSET: Final = 5.0
-"""MB that the fault itself may cost: code that only a dead mount runs, and pages of the spool that its events fill."""
 MEMORY: Final = 2.0
-"""MB by which its memory may grow after that: what an allocator holds back; a leak of a hundred bytes for each look would be more."""
-_SETTLED: Final = 10
-"""Minutes of fault after which memory is flat or leaks."""
+"""MB by which its memory may grow: what an allocator holds back, and less than a leak of a hundred bytes for each look would make."""
 _WARM: Final = 150.0
 """Seconds until a started agent weighs what it weighs."""
 _WRITER: Final = "dd if=/dev/zero of=/mnt/pve/nas-vm/dead{number} bs=64k count=1 oflag=direct 2>/dev/null & "
@@ -49,14 +45,11 @@ def measure(site: Site, minutes: float, writers: int, console: Console) -> list[
     do(site, fault.begin)
     node.spawn("".join(_WRITER.format(number=number) for number in range(writers)) + "wait", "writers")
     end, last = time.monotonic() + minutes * 60, before
-    settled: Weight | None = None
     while time.monotonic() < end:
         time.sleep(60)
         now = weigh(node)
-        if settled is None and now.at - before.at >= _SETTLED * 60:
-            settled = now
         console.print(f"{(now.at - before.at) / 60:5.0f} min {_line(now)}, {now.share(last):.2f} % of a core", highlight=False)
-        problems += _worse(before, settled, now)
+        problems += _worse(before, now)
         last = now
     problems += _hanging(node, writers)
     began = time.monotonic()
@@ -79,15 +72,13 @@ def _line(one: Weight) -> str:
     )
 
 
-def _worse(before: Weight, settled: Weight | None, now: Weight) -> list[str]:
+def _worse(before: Weight, now: Weight) -> list[str]:
     found = []
     if now.late > LATE:
         found.append(f"the event loop was {now.late} ms late, limit {LATE} ms")
-    for was_before, most_memory in ((before, ONSET), (settled or now, MEMORY)):
-        if now.memory > was_before.memory + most_memory:
-            found.append(f"memory grew from {was_before.memory:.1f} to {now.memory:.1f} MB")
-    # A child for each of two mounts, with two descriptors; a connection that is being tried.
-    for name, most in (("threads", 0), ("processes", 2), ("descriptors", 6)):
+    if now.memory > before.memory + MEMORY:
+        found.append(f"memory grew from {before.memory:.1f} to {now.memory:.1f} MB")
+    for name, most in (("threads", 0), ("processes", 2), ("descriptors", 4)):  # a child for each of two mounts, with two descriptors
         was, is_now = getattr(before, name), getattr(now, name)
         if is_now > was + most:
             found.append(f"{name} grew from {was} to {is_now}")

@@ -102,7 +102,7 @@ def test_no_secret_of_an_option_or_address_is_told() -> None:
     """Passwords, keys and what follows a user name are cut away; the options' names stay."""
     fstab = """
     //nas/a /a cifs username=pve%first,password=hunter2,_netdev 0 0
-    //nas/b /b cifs user=pve:first,PASS=hunter2,credentials=/root/smb,vers=3.0 0 0
+    //nas/b /b cifs user=pve:first,PASS=hunter2,credentials=/etc/smb.secret,vers=3.0 0 0
     10.0.0.1,10.0.0.2:/ /c ceph name=pve,secret=AQhunter2==,secretfile=/etc/ceph/key,_netdev
     https://pve:hunter2@dav.example/x /d davfs rw
     """
@@ -110,7 +110,7 @@ def test_no_secret_of_an_option_or_address_is_told() -> None:
     text = " ".join(f"{one.source} {one.options}" for one in configured)
 
     assert len(configured) == 4
-    assert not [word for word in ("hunter2", "first", "/root/smb") if word in text]
+    assert not [word for word in ("hunter2", "first", "/etc/smb.secret") if word in text]
     assert configured[0].options == "username=pve,password=,_netdev"
     assert configured[3].source == "https://dav.example/x"
 
