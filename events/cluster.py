@@ -253,7 +253,7 @@ class BackupEnded(InfoEvent):
     kind: Literal["backup.ended"] = "backup.ended"
     task: Text = ""
     result: Text = ""
-    """``OK``, or what went wrong in Proxmox VE's words."""
+    """How it ended, in Proxmox VE's words: ``OK``, ``finished with errors``, or what went wrong."""
 
 
 class NodeBooted(InfoEvent):

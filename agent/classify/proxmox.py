@@ -44,7 +44,10 @@ def _backup_writes(line: Line, match: re.Match[str]) -> Iterator[Event]:
 
 
 def _backup_ended(line: Line, match: re.Match[str]) -> Iterator[Event]:
-    yield BackupEnded(subject=Entity(EntityKind.NODE, line.node), seen=line.seen(), task=match["task"], result=match["result"][:255])
+    found = match.groupdict("")
+    yield BackupEnded(
+        subject=Entity(EntityKind.NODE, line.node), seen=line.seen(), task=found.get("task", ""), result=found["result"][:255]
+    )
 
 
 _STORAGE: Final = re.compile(r"(?:^| )--storage '?([A-Za-z][\w.-]*)'?(?: |$)")
@@ -53,9 +56,12 @@ _VZDUMP: Final = r"UPID:[\w.-]+:[0-9A-F]{8}:[0-9A-F]{8,9}:[0-9A-F]{8}:vzdump:[^:
 BACKUPS: Final[tuple[Rule, ...]] = (
     rule("PVE-16", "<", rf"<[^>]+> starting task (?P<task>{_VZDUMP})", _backup_began),
     rule("PVE-16", "<", rf"<[^>]+> end task (?P<task>{_VZDUMP}) (?P<result>.*)", _backup_ended),
+    rule("PVE-17", "INFO: Backup job", r"INFO: Backup job (?P<result>finished (?:successfully|with errors))", _backup_ended),
+    rule("PVE-17", "ERROR: Backup job", r"ERROR: Backup job (?P<result>failed - .*)", _backup_ended),
     rule("PVE-17", "INFO: starting", r"INFO: starting new backup job: vzdump(?P<options>.*)", _backup_writes),
 )
-"""Rules for what runs backups: pvescheduler by plan, pvedaemon and vzdump by hand."""
+"""Rules for what runs backups: pvescheduler by plan, pvedaemon and vzdump by hand. One runs on a node at a time, for it holds a lock
+(pve-manager ``PVE/VZDump.pm``); the end of its task is told also when it was killed."""
 
 
 PVESTATD: Final[tuple[Rule, ...]] = (
