@@ -8,7 +8,7 @@ import pytest
 
 from tests.sim.campaign import Campaign
 
-RUNS = 2000 if os.environ.get("FAULTLINE_LONG") else 20
+RUNS = 2000 if os.environ.get("FAULTLINE_LONG") else 120
 
 
 def wrong(runs: range, *, together: bool = False) -> list[str]:
