@@ -45,12 +45,14 @@ class Monitors:
         self._leader = ""
         self._silent, self._words = 0, ""
         """Since when nobody answers (µs; 0 while somebody does), and in which words that was said."""
+        self._unbelieved: Mapping[str, Any] | None = None
+        """The last answer to `health detail`, while this node hears too few monitors to believe it."""
         self._listened, self._count = -1, 0
         """When this node listened to the monitors last (µs), and to how many."""
 
     def listen(self, view: View, found: list[Mapping[str, Any]], record: RawRecord) -> Iterator[Event]:
         """Yield which monitors this node hears, from the look ``monitors``. Silence is believed at its second sight."""
-        heard = set()
+        heard = 0
         for row in found[:_MOST]:
             name = text(row.get("name")) or text(row.get("address"))
             subject, outcome = _named(view, name), text(row.get("outcome"))
@@ -58,22 +60,28 @@ class Monitors:
                 continue
             address, key = text(row.get("address")), f"reach {name}"
             if outcome == _ACCEPTED:
-                heard.add(name)
+                heard += 1
                 view.streak.count(key, "")
-                yield from view.say(CephMonReachable(subject=subject, seen=seen(record), address=address), record)
+                if text(row.get("name")):  # one that is heard tells its name soon, and is not to be two monitors
+                    yield from view.say(CephMonReachable(subject=subject, seen=seen(record), address=address), record)
             elif outcome in _HOW and view.streak.count(key, "silent") >= BELIEVED:
                 words = f"mon.{name} at {address}: {text(row.get('detail')) or outcome}"
                 event = CephMonUnreachable(subject=subject, seen=seen(record, words), how=_HOW[outcome], address=address)
                 yield from view.say(event, record)
         asked = sum(text(row.get("outcome")) in {_ACCEPTED, *_HOW} for row in found)
-        view.reached, self._count, self._listened = frozenset(heard), asked, record.at
+        view.reached, self._count, self._listened = heard, asked, record.at
+        if self._unbelieved is not None and not self._is_minority(view, record.at):
+            yield from self.answer(view, self._unbelieved, record)
         if self._silent:
             yield from self._lost(view, record)
 
     def answer(self, view: View, health: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
         """Yield what an answered question says: there is a quorum, and these monitors are not in it."""
+        self._unbelieved = None
         if self._is_minority(view, record.at):
-            return  # a monitor without a quorum answers all the same, from its memory, and calls everything well
+            # A monitor without a quorum answers all the same, from its memory, and calls everything well.
+            self._unbelieved = health
+            return
         self._silent = 0
         down = {match[1] for line in details(health, "MON_DOWN") if (match := _DOWN.fullmatch(line))}
         for name in sorted(down | self._names):
@@ -93,7 +101,7 @@ class Monitors:
 
     def _is_minority(self, view: View, at: int) -> bool:
         """Tell whether this node heard some monitors just now, and not most of them."""
-        return 0 < len(view.reached) <= self._count // 2 and at - self._listened < _HEARD
+        return 0 < view.reached <= self._count // 2 and at - self._listened < _HEARD
 
     def silence(self, view: View, words: str, record: RawRecord) -> Iterator[Event]:
         """Yield what an unanswered question says, once this node has listened to the monitors since."""
@@ -103,11 +111,11 @@ class Monitors:
             yield from self._lost(view, record)
 
     def _lost(self, view: View, record: RawRecord) -> Iterator[Event]:
-        enough = len(view.reached) > self._count // 2
+        enough = view.reached > self._count // 2
         if enough and record.at - self._silent < _ELECTION:
             return
         reason = self._words if view.reached else f"{self._words}; this node hears no monitor"
-        event = CephQuorumLost(subject=view.cluster, seen=seen(record, reason), reason=reason[:TEXT], reachable=len(view.reached))
+        event = CephQuorumLost(subject=view.cluster, seen=seen(record, reason), reason=reason[:TEXT], reachable=view.reached)
         yield from view.say(event, record, words=f"lost {bool(view.reached)}")
 
     def classify(self, view: View, found: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:

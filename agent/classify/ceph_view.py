@@ -38,8 +38,8 @@ class View:
     """Flags of the OSD map; those of one host or OSD as ``noout of NAME``."""
     stopped: dict[int, int] = field(default_factory=dict)
     """OSDs that said goodbye, and when (µs)."""
-    reached: frozenset[str] = frozenset()
-    """Monitors that this node hears; their names, or addresses where names are not known."""
+    reached: int = 0
+    """How many monitors this node hears."""
     failing: frozenset[int] = frozenset()
     """OSDs that went down while somebody watched: they stay down until they are up or gone, also when Ceph has taken them out."""
     rearranged: int | None = None

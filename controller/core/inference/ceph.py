@@ -125,8 +125,11 @@ def _monitors(scene: Scene, fsid: str, cells: list[Cell]) -> Iterator[Hypothesis
         yield suppose(scene, Cause.CEPH_MON_QUORUM, entity, group, () if said else reached, DIRECT if said else COMPONENT)
     cluster = f"ceph/{fsid}"
     lost = [cell for cell in cells if cell.entity == cluster and cell.aspect == "quorum"]
+    listed = {f"ceph-mon/{fsid}/{one.name}" for one in scene.topology.facts.monitors().get(fsid, ())}
     silent = {cell.entity for cell in mons}
-    known = silent | {cell.entity for cell in scene.well if cell.entity.startswith(f"ceph-mon/{fsid}/")}
+    if listed:  # what is known by its address alone is one of them under another name
+        silent &= listed
+    known = listed or silent | {cell.entity for cell in scene.well if cell.entity.startswith(f"ceph-mon/{fsid}/")}
     if not lost and len(silent) * 2 <= len(known):
         return
     nodes = {cell.node for cell in (lost or mons)}
