@@ -48,6 +48,8 @@ _CALM: Final = 20_000_000
 """Microseconds without signs after which clients no longer suffer: slow requests come and go while data moves."""
 _BEGINS: Final = 60_000_000
 """Microseconds until data moves after an OSD was taken out or in: groups peer first."""
+_STALLED: Final = 600_000_000
+"""Microseconds without any data moved after which a rebalance is no longer going on."""
 _PROGRESS: Final = 10_000_000
 """Microseconds between two reports of progress."""
 _GROUP: Final = re.compile(r"pg (\d+)\.[0-9a-f]+ ")
@@ -116,6 +118,7 @@ class Groups:
             return
         states = [(text(row.get("state_name")), int(number(row.get("count")))) for row in rows(groups.get("pgs_by_state"))]
         yield from self._activity(view, states, record)
+        _go_on(view, groups, states, record.at)
         yield from self._redundancy(view, groups, states, record)
         moving = frozenset(_MOVING) if view.flags & _PAUSED else _TO_MOVE
         self._moving = any(moving & set(name.split("+")) for name, _ in states)
@@ -151,8 +154,9 @@ class Groups:
     def _redundancy(self, view: View, groups: Mapping[str, Any], states: list[tuple[str, int]], record: RawRecord) -> Iterator[Event]:
         lacking = sum(count for name, count in states if {"degraded", "undersized"} & set(name.split("+")))
         if lacking:
-            meant = (view.rearranged is not None and not view.failing) or (bool(view.flags) and _is_meant(view, record.at))
-            planned = meant or "PG_DEGRADED" in view.muted
+            if view.rearranged is not None and not view.failing:
+                return  # copies are made where an administrator wants them: recovery tells how far, and a standstill is told
+            planned = "PG_DEGRADED" in view.muted or (bool(view.flags) and _is_meant(view, record.at))
             event = CephPgsDegraded(
                 subject=view.cluster,
                 seen=seen(record, summary_of(self._health, "PG_DEGRADED") or f"{lacking} placement groups lack copies"),
@@ -165,11 +169,8 @@ class Groups:
             yield from view.say(CephPgsClean(subject=view.cluster, seen=seen(record)), record)
 
     def _progress(self, view: View, groups: Mapping[str, Any], states: list[tuple[str, int]], record: RawRecord) -> Iterator[Event]:
-        waiting = any(word in name.split("+") for name, _ in states for word in _WAITING)
         lacking = number(groups.get("degraded_objects")) + number(groups.get("misplaced_objects"))
-        pending = waiting or lacking > 0
-        if not pending and view.rearranged is not None and record.at - view.rearranged >= _BEGINS:
-            view.rearranged = None
+        pending = _is_waiting(states) or lacking > 0
         if not pending and not self._was_moving:
             return
         if pending and record.at - self._told < _PROGRESS and self._was_moving:
@@ -230,6 +231,21 @@ class Groups:
         for osd in sorted(self._slow - osds):
             yield from view.say(CephOpsNormal(subject=view.entity(EntityKind.CEPH_OSD, osd), seen=seen(record)), record)
         self._slow = osds
+
+
+def _go_on(view: View, groups: Mapping[str, Any], states: list[tuple[str, int]], at: int) -> None:
+    """Note whether what somebody set in motion by taking an OSD out or in still goes on."""
+    if view.rearranged is None:
+        return
+    lacking = number(groups.get("degraded_objects")) + number(groups.get("misplaced_objects"))
+    if number(groups.get("recovering_objects_per_sec")) or number(groups.get("recovering_bytes_per_sec")):
+        view.rearranged = at
+    elif at - view.rearranged >= (_STALLED if lacking or _is_waiting(states) else _BEGINS):
+        view.rearranged = None
+
+
+def _is_waiting(states: list[tuple[str, int]]) -> bool:
+    return any(word in name.split("+") for name, _ in states for word in _WAITING)
 
 
 def _is_meant(view: View, at: int) -> bool:

@@ -45,6 +45,8 @@ class Monitors:
         self._leader = ""
         self._silent, self._words = 0, ""
         """Since when nobody answers (µs; 0 while somebody does), and in which words that was said."""
+        self._nameless: set[str] = set()
+        """Addresses of monitors that were called unreachable before their names were known."""
         self._unbelieved: Mapping[str, Any] | None = None
         """The last answer to `health detail`, while this node hears too few monitors to believe it."""
         self._listened, self._count = -1, 0
@@ -62,18 +64,29 @@ class Monitors:
             if outcome == _ACCEPTED:
                 heard += 1
                 view.streak.count(key, "")
-                if text(row.get("name")):  # one that is heard tells its name soon, and is not to be two monitors
-                    yield from view.say(CephMonReachable(subject=subject, seen=seen(record), address=address), record)
+                yield from self._heard(view, text(row.get("name")), address, record)
             elif outcome in _HOW and view.streak.count(key, "silent") >= BELIEVED:
                 words = f"mon.{name} at {address}: {text(row.get('detail')) or outcome}"
                 event = CephMonUnreachable(subject=subject, seen=seen(record, words), how=_HOW[outcome], address=address)
                 yield from view.say(event, record)
+                if name == address:
+                    self._nameless.add(address)
         asked = sum(text(row.get("outcome")) in {_ACCEPTED, *_HOW} for row in found)
         view.reached, self._count, self._listened = heard, asked, record.at
         if self._unbelieved is not None and not self._is_minority(view, record.at):
             yield from self.answer(view, self._unbelieved, record)
         if self._silent:
             yield from self._lost(view, record)
+
+    def _heard(self, view: View, name: str, address: str, record: RawRecord) -> Iterator[Event]:
+        """Yield that a monitor is heard. One without a name tells it soon and is not to be two: of it only a bad word is taken back."""
+        names = [name] if name else []
+        if address in self._nameless:
+            self._nameless.discard(address)
+            names.append(address)
+        for one in names:
+            if (subject := _named(view, one)) is not None:
+                yield from view.say(CephMonReachable(subject=subject, seen=seen(record), address=address), record)
 
     def answer(self, view: View, health: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
         """Yield what an answered question says: there is a quorum, and these monitors are not in it."""

@@ -43,7 +43,7 @@ class View:
     failing: frozenset[int] = frozenset()
     """OSDs that went down while somebody watched: they stay down until they are up or gone, also when Ceph has taken them out."""
     rearranged: int | None = None
-    """When somebody took an OSD that is up out or in (µs), as long as its data moves."""
+    """When somebody took an OSD that is up out or in, or its data was last seen to move for that (µs); None when there is nothing of it."""
     hosts: dict[int, str] = field(default_factory=dict)
     """OSD to its CRUSH host."""
     used: dict[str, list[tuple[int, int]]] = field(default_factory=dict)

@@ -109,3 +109,25 @@ def _damage(found: Any, chance: Random) -> None:
         else:
             place[key] = deepcopy(chance.choice(_STRANGE))
         return
+
+
+def test_copies_that_somebody_moves_are_degraded_only_once_they_stand_still() -> None:
+    """Data that lacks copies because an OSD that is well was taken out is told when none has moved for ten minutes, and again."""
+    recording = next(one for one in RECORDINGS if (one.parent.name, one.name) == ("18.2", "backfill-saturated"))
+    classifier, maps = CephClassifier("pve1"), [record for record in records(recording) if record.fields["look"] == "map@ceph"]
+    before, during = maps[0], maps[2]
+    moving = json.loads(during.fields["found"])
+    moving["status"]["pgmap"].pop("recovering_bytes_per_sec", None)
+    moving["status"]["pgmap"].pop("recovering_objects_per_sec", None)
+    told = {
+        minute: [
+            one.kind
+            for one in classifier.classify(
+                RawRecord(during.source, during.at + minute * 60_000_000, 0, "boot", _with(during, moving).fields)
+            )
+        ]
+        for minute in (0, 5, 9, 11, 12)
+        if minute or classifier.classify(before)
+    }
+
+    assert [minute for minute, kinds in told.items() if "ceph.pg.degraded" in kinds] == [11, 12]

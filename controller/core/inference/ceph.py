@@ -125,10 +125,12 @@ def _monitors(scene: Scene, fsid: str, cells: list[Cell]) -> Iterator[Hypothesis
         yield suppose(scene, Cause.CEPH_MON_QUORUM, entity, group, () if said else reached, DIRECT if said else COMPONENT)
     cluster = f"ceph/{fsid}"
     lost = [cell for cell in cells if cell.entity == cluster and cell.aspect == "quorum"]
-    listed = {f"ceph-mon/{fsid}/{one.name}" for one in scene.topology.facts.monitors().get(fsid, ())}
+    monitors = scene.topology.facts.monitors().get(fsid, ())
+    listed = {f"ceph-mon/{fsid}/{one.name}" for one in monitors}
     silent = {cell.entity for cell in mons}
-    if listed:  # what is known by its address alone is one of them under another name
-        silent &= listed
+    if listed:  # who was never answered knows a monitor by its address alone
+        names = {f"ceph-mon/{fsid}/{one.address}": f"ceph-mon/{fsid}/{one.name}" for one in monitors}
+        silent = {names.get(one, one) for one in silent} & listed
     known = listed or silent | {cell.entity for cell in scene.well if cell.entity.startswith(f"ceph-mon/{fsid}/")}
     if not lost and len(silent) * 2 <= len(known):
         return
