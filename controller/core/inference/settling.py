@@ -22,10 +22,6 @@ NFS_SPREAD: Final = 10 * SECOND
 """Kernels of busy nodes report one server's silence within this (measured: 2.1 s; the rest is slack for load)."""
 WEAK: Final = 5 * SECOND
 """How long a single report of a single node, which may be an accident, must last."""
-_BELOW: Final = 8 * SECOND
-"""How long what follows from lost sessions waits for word of these: after a reboot a map is there before its portal."""
-_SOON: Final = ("lun/", "vg/", "multipath-map/")
-"""What follows from lost sessions only after these were reported: their reports may be under way, no more."""
 
 
 def stable_at(
@@ -42,8 +38,7 @@ def stable_at(
         latest = max(latest, onset + NFS_SPREAD)
     if roots[0].layer != ROOT:
         # What flaps has an old onset; what is below it speaks anew each time.
-        wait = _BELOW if all(cell.entity.startswith(_SOON) for cell in roots) else timings.longest
-        return max(onset, min(cell.since for cell in roots)) + wait
+        return max(onset, min(cell.since for cell in roots)) + timings.longest
     dues = [due for other in (one, *rivals) for due in other.pending.values() if now < due]
     if dues and not all(_is_alike(one, candidates, future) for future in (as_if_well, as_if_bad)):
         latest = max(latest, min(dues))
