@@ -76,7 +76,7 @@ $(STAMP): pyproject.toml
 
 .PHONY: test
 test: $(STAMP) ## the whole test suite, campaigns in their short form
-	@$(BIN)/python -m pytest -q $(PYTEST)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST)
 
 .PHONY: long
 long: $(STAMP) ## the whole test suite, campaigns in their full length

@@ -45,6 +45,9 @@ log = structlog.get_logger()
 _GARBAGE: Final = 50_000
 """Objects between two searches for garbage in cycles. Events are in none, and Python's default of 700 would search them all day:
 it costs a fifth of the throughput in a storm."""
+_COLLECT: Final = 60.0
+"""Seconds between two searches for garbage whatever there is: what fails for hours leaves an exception and its frames in a cycle each time,
+a few thousand objects a minute, and 50,000 of them are some megabytes."""
 _DRAIN: Final = 2.0
 """Seconds given to the controllers for the last events on SIGTERM; what is left stays in the spool."""
 _SIDES: Final = 3
@@ -130,6 +133,7 @@ class Agent:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._reload(tasks, identity), name="reload"))
             running.append(tasks.create_task(self._watchdog(), name="watchdog"))
             running.append(tasks.create_task(self._pulse.run(), name="pulse"))
+            running.append(tasks.create_task(_collect_garbage(), name="garbage"))
             notify("READY=1")
             log.info("agent runs", node=self._node, stream=self._spool.stream, version=VERSION)
             await self._stop.wait()
@@ -293,6 +297,15 @@ class Agent:
 
 
 _OWN: Final = Seen(source=Source.AGENT)
+
+
+async def _collect_garbage() -> None:
+    """Search for garbage every minute until cancelled. What stands after the first lives as long as the agent, and is not searched again."""
+    while True:
+        await asyncio.sleep(_COLLECT)
+        gc.collect()
+        if not gc.get_freeze_count():
+            gc.freeze()
 
 
 def _is_listed(path: Path) -> bool:

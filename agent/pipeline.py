@@ -113,7 +113,7 @@ class Pipeline:
             classifier.repeat()
         async with aclosing(self.line.open(cursor)) as batches:  # type: ignore[type-var]
             async for batch in batches:
-                if self.trouble:
+                if self.trouble and batch.source is self.line.source:  # what comes before it from elsewhere proves nothing
                     await self._recover()
                 await self._take(classifier, batch)
 

@@ -11,6 +11,7 @@ import types
 import typing
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,27 @@ from events.vocabulary import KINDS, parts
 settings.register_profile("short", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile("long", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("long" if os.environ.get("FAULTLINE_LONG") else "short")
+
+_COMPUTE = (
+    "tests/ceph/test_replays.py",
+    "tests/fuzz/",
+    "tests/test_campaign.py",
+    "tests/test_clusters.py",
+    "tests/test_lab_recordings.py",
+    "tests/test_localize.py",
+    "tests/test_replay.py",
+    "tests/test_scenarios.py",
+    "tests/unit/pve/",
+)
+"""Tests that start no process, bind no port and wait for nothing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With two workers (``make test``), all that start processes or wait run one after the other in one of them, as they do alone."""
+    for item in items:
+        if not item.nodeid.startswith(_COMPUTE):
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
 
 KEY = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs"]), min_size=1, max_size=200)
 NUMBER = st.integers(0, 2**63 - 1)

@@ -48,6 +48,8 @@ _MEANWHILE: Final = "meanwhile the journal keeps what is not spooled"
 RESERVE: Final = 16 * 1024 * 1024
 """Bytes of the disk that appending leaves free: forgetting needs some (the WAL and its checkpoint), or a spool that filled its
 disk could never empty itself. And a monitor should not take the last room of a node."""
+_CACHE: Final = 512
+"""KiB of the file kept in memory: it is written and read in order, so that more helps nothing."""
 _STEP: Final = 10_000
 """Envelopes forgotten in one commit, about 4 MB: what it writes must fit into the reserve."""
 _INSERT: Final = "INSERT INTO spool (seq, at, data) VALUES (?, ?, ?)"
@@ -193,6 +195,7 @@ class SpoolFile:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA journal_size_limit = 16777216")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE}")
         if not version:
             self._connection.executescript(_SCHEMA)
 

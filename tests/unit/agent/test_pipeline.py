@@ -125,6 +125,16 @@ async def test_a_source_that_fails_is_told_and_tried_again(spool: Spool) -> None
     assert [entry["reason"] for entry in logs if entry["event"] == "source failed"] == ["the disk hangs", "it is gone"]
 
 
+async def test_what_comes_from_elsewhere_does_not_say_that_a_source_works(spool: Spool) -> None:
+    """The journal's line begins with what sysfs knows; while the journal itself fails, one event says so, however often it is tried."""
+    begun = Batch(Source.ISCSI, ())
+    source = Prepared([begun, TemporaryError("no access")], [begun, TemporaryError("no access")], [begun, batch(0, 550)])
+    await pipeline(spool, source).run()
+    told = [type(one) for one in await spooled(spool) if isinstance(one, AgentSourceFailed | AgentSourceWorks)]
+
+    assert told == [AgentSourceFailed, AgentSourceWorks]
+
+
 async def test_the_trouble_shows_while_it_lasts(spool: Spool) -> None:
     """What heartbeats carry is the reason while the source is blind, and empty before and after."""
     going = asyncio.Event()
