@@ -300,7 +300,7 @@ _OWN: Final = Seen(source=Source.AGENT)
 
 
 async def _collect_garbage() -> None:
-    """Search for garbage every minute until cancelled. What stands after the first lives as long as the agent, and is not searched again."""
+    """Search for garbage until cancelled. What stands after the first search is the agent itself, and is not searched again."""
     while True:
         await asyncio.sleep(_COLLECT)
         gc.collect()
