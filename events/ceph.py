@@ -35,8 +35,6 @@ class CephSilence(StrEnum):
     NO_REPLY = "no-reply"
     MUTE = "mute"
     """Its machine takes the connection, and the monitor says nothing: it is frozen, or has no processor."""
-    SESSION_LOST = "session-lost"
-    """The kernel's own client lost its session with it."""
 
 
 class CephHealthChanged(InfoEvent):
@@ -155,6 +153,16 @@ class CephMonReachable(OkEvent):
     aspect: ClassVar[str] = "reach"
     kind: Literal["ceph.mon.reachable"] = "ceph.mon.reachable"
     address: Text = ""
+
+
+class CephClientSession(InfoEvent):
+    """A node's kernel (krbd disks, CephFS mounts) lost its session with a monitor and looks for another, or has one again."""
+
+    # No word on the monitor: the kernel does not return to the one that it left, so nobody would ever say that it is well again.
+    kind: Literal["ceph.client.session"] = "ceph.client.session"
+    to: Literal["lost", "established"]
+    address: Text
+    """The monitor's address and port; the kernel knows neither its name nor which cluster it means."""
 
 
 class CephMonDown(BadEvent):

@@ -103,7 +103,8 @@ class Osds:
         parents = {child: node for node in nodes.values() for child in _children(node)}
         osds = list(_osds(nodes, parents))[:_MOST]
         buckets = list(_buckets(nodes, parents))
-        yield from self._flagged(view, part(found, "dump"), record)
+        if dump := part(found, "dump"):
+            yield from self._flagged(view, dump, record)
         yield from self._gone(view, {osd.number for osd in osds}, record)
         view.hosts = {osd.number: osd.host for osd in osds}
         for osd in osds:

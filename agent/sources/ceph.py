@@ -1,12 +1,12 @@
 """Looks at Ceph clusters, each over one librados connection: what the monitors know, what they push, and whether they speak at all.
 
-Looks of a cluster, each ``NAME@CLUSTER``:
+Looks of a cluster, each ``NAME@CLUSTER``, at the paces of the default configuration:
 
 * ``health`` (each 2 s): ``health detail``. It makes the connection, and is the first to know when no monitor answers.
 * ``map`` (each 30 s, each 10 s while data moves though health is good, and right after whatever is pushed): ``status``, ``osd tree``,
   ``osd dump``, ``quorum_status``, ``df``; of the first three only what a classifier reads, for a dump of many OSDs is megabytes.
 * ``load`` (each 30 s while data moves or something is bad, else each 5 min): ``osd perf``, which a manager answers, and nobody without one.
-* ``monitors`` (each 9 s, each 2 s while one is silent): whether each monitor speaks to this node, see :mod:`agent.sources.ceph_monitors`.
+* ``monitors`` (each 6 s, each 2 s while one is silent): whether each monitor speaks to this node, see :mod:`agent.sources.ceph_monitors`.
 * ``log``: lines of the cluster's log as the monitors push them, about a second after the fact.
 
 A picture holds ``cluster``, and ``fsid`` where that is known; then the answers, or ``silent`` (no monitor answered in time), ``trouble``
@@ -23,16 +23,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 from agent.record import Batch
 from agent.sources.background import Background
 from agent.sources.ceph_monitors import Monitors
 from agent.sources.configured import Configured
-from agent.sources.librados import CephError, CephKeyMissingError, CephSilentError, Connection, Key, Place
+from agent.sources.librados import CephError, CephKeyMissingError, CephRefusedError, CephSilentError, Connection, Key, Place
 from agent.sources.looking import Found, Look, LookingSource
 from agent.sources.tcp import ACCEPTED, BLIND
 from events.base import Source
 from pve import ceph_conf
 from pve.storage_cfg import Storage
+
+log = structlog.get_logger()
 
 OWN: Final = "ceph"
 """Name of the cluster that these nodes run themselves."""
@@ -51,6 +55,8 @@ _CLUSTERS: Final = 15.0
 """Seconds between two looks for clusters that storage.cfg names."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 """Seconds between two attempts to connect with what was refused."""
+_REFUSED: Final = 3600.0
+"""Seconds after which a command that was refused is asked again on the same connection: monitors may have been upgraded meanwhile."""
 _MOST_LINES: Final = 512
 _FLAGS: Final = ("flags", "full_ratio", "backfillfull_ratio", "nearfull_ratio", "crush_node_flags", "device_class_flags")
 _POOL: Final = ("pool", "pool_name", "size", "min_size", "flags_names", "application_metadata")
@@ -92,6 +98,8 @@ class Cluster:
         self._conf = ceph_conf.CephConf({})
         self._monitors = Monitors()
         self._restless = self._some_silent = False
+        self._unavailable: dict[str, float] = {}
+        """Commands that were refused, and when they are asked again."""
 
     def name(self, look: str) -> str:
         """Return the name of one of its looks."""
@@ -124,7 +132,7 @@ class Cluster:
         def ask(connection: Connection) -> dict[str, Any]:
             if self._some_silent:
                 # A monitor that was left alone goes on answering `health` as it was before, for ever. This it answers with a quorum only.
-                connection.ask("quorum_status")
+                self._asked_one(connection, "quorum_status")
             return {"health": connection.ask("health", detail="detail")}
 
         answers = self._asked(ask, connect=True)
@@ -138,9 +146,9 @@ class Cluster:
         """Ask for OSDs, monitors, pools and placement groups."""
 
         def ask(connection: Connection) -> dict[str, Any]:
-            quorum = connection.ask("quorum_status")
+            quorum = self._asked_one(connection, "quorum_status")
             self._monitors.learn(quorum)
-            return map_of(quorum, *(connection.ask(command) for command in ("status", "osd tree", "osd dump", "df")))
+            return map_of(quorum, *(self._asked_one(connection, command) for command in ("status", "osd tree", "osd dump", "df")))
 
         answers = self._asked(ask)
         # Health is good again before the last copies are made.
@@ -148,7 +156,12 @@ class Cluster:
 
     def load(self) -> Found:
         """Ask for the latency of each OSD."""
-        return Found(self._asked(lambda connection: {"perf": connection.ask("osd perf")}), self._restless)
+
+        def ask(connection: Connection) -> dict[str, Any]:
+            perf = self._asked_one(connection, "osd perf")
+            return {} if perf is None else {"perf": perf}
+
+        return Found(self._asked(ask), self._restless)
 
     def monitors(self) -> Found:
         """Listen to each monitor."""
@@ -194,6 +207,20 @@ class Cluster:
             self.close()
             return {**about, "trouble": str(error)}
 
+    def _asked_one(self, connection: Connection, command: str) -> Any:
+        """Return the answer to a command that others can do without; None where it is refused, which is logged once."""
+        if time.monotonic() < self._unavailable.get(command, 0.0):
+            return None
+        try:
+            answer = connection.ask(command)
+        except CephRefusedError as error:
+            if command not in self._unavailable:
+                log.warning("a command is refused, all others are asked on", cluster=self.place.name, reason=str(error))
+            self._unavailable[command] = time.monotonic() + _REFUSED
+            return None
+        self._unavailable.pop(command, None)
+        return answer
+
     def _connected(self) -> Connection:
         """Return the connection, made anew where there is none; what was refused is tried again with growing pauses.
 
@@ -218,6 +245,7 @@ class Cluster:
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
                 raise
             self._connection, self._refused, self._pause = connection, "", _FIRST_PAUSE
+            self._unavailable = dict.fromkeys(self._unavailable, 0.0)  # with this connection's key it may be another thing
         self._hurry(self.name("map"), self.name("load"), self.name("monitors"))
         return connection
 

@@ -24,6 +24,8 @@ _DEBIAN: Final = "/usr/lib/python3/dist-packages"
 """Where Debian keeps modules of its own Python. A virtual environment of the same minor version can load a single one from there."""
 _LEVEL: Final = "info"
 """Least level of the cluster's log that is pushed. At `debug` the monitors tell each reader of each command of each other reader."""
+_REFUSALS: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP))
+"""What a monitor or manager answers to a command that the key may not ask (EACCES), or that its release does not know (EINVAL)."""
 _LONGEST: Final = 1024
 """Characters of a line that are kept."""
 
@@ -38,6 +40,10 @@ class CephSilentError(CephError):
 
 class CephKeyMissingError(CephError):
     """There is a cluster, and no key of ours for it: nobody made one yet."""
+
+
+class CephRefusedError(CephError):
+    """The cluster answered, and will not do this command: the key may not, or its release has no such command."""
 
 
 class Key(NamedTuple):
@@ -134,15 +140,12 @@ class Connection:
         :raises CephError: the monitors refuse.
         """
 
-        def take(_: object, line: bytes, *rest: Any) -> None:
-            # MonitorLog gives who, seconds, nanoseconds, sequence, level, text; MonitorLog2 (Ceph 18) a channel and a name before them.
-            who, _seconds, _nanoseconds, number, level, text = rest[-6:]
+        def take(_: object, line: bytes, who: bytes, _seconds: int, _nanoseconds: int, number: int, level: bytes, text: bytes) -> None:
             words = {"who": _text(who), "level": _text(level).strip("[]"), "text": _text(text), "line": _text(line)}
             pushed({**{key: value[:_LONGEST] for key, value in words.items()}, "seq": int(number)})
 
-        kind = getattr(self._rados, "MonitorLog2", None) or self._rados.MonitorLog
         try:
-            self._watch = kind(self._cluster, _LEVEL, take, None)
+            self._watch = self._rados.MonitorLog(self._cluster, _LEVEL, take, None)
         except self._rados.Error as error:
             raise self._told("following the cluster's log", error) from error
 
@@ -150,7 +153,8 @@ class Connection:
         """Run a command; return its JSON, None where it answers nothing.
 
         :raises CephSilentError: not answered in time.
-        :raises CephError: refused, or no JSON.
+        :raises CephRefusedError: this command is refused, and others may not be.
+        :raises CephError: it failed otherwise, or the answer is no JSON.
         """
         try:
             code, answer, words = self._cluster.mon_command(json.dumps({"prefix": prefix, "format": "json", **arguments}), b"")
@@ -159,7 +163,8 @@ class Connection:
         if code == -errno.ETIMEDOUT:
             raise CephSilentError(f"{prefix}: no monitor answered within the deadline")
         if code < 0:
-            raise CephError(f"{prefix}: {words or errno.errorcode.get(-code, code)}"[:300])
+            kind = CephRefusedError if -code in _REFUSALS else CephError
+            raise kind(f"{prefix}: {words or errno.errorcode.get(-code, code)}"[:300])
         try:
             return json.loads(answer) if answer.strip() else None
         except ValueError as error:

@@ -124,7 +124,7 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
             look(state, now + (timings.settle if reading.answer is Answer.BAD and not state.holds else soon))
     if event.state is State.INFO:
         _forget(state, envelope, event, now)
-        for happening in happenings(event, node, envelope.observed_at):
+        for happening in happenings(event, node, envelope.observed_at, state.facts):
             state.happen(happening)
 
 

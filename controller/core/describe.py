@@ -128,6 +128,9 @@ def _beforehand(state: CoreState, incident: Incident) -> list[str]:
         whole = incident.entity.startswith("ceph")  # all nodes' load meets in one Ceph cluster
         busy = {one.about for one in near if one.about.startswith("backup/") and incident.opened_at - one.at < _LONGEST_BACKUP}
         concerned |= {about for about in busy if whole or about.partition("/")[2] in incident.nodes}
+    cluster, _, fsid = incident.entity.partition("/")
+    monitors = f"ceph-mon/{fsid}/" if cluster == "ceph" else None
+    concerned |= {one.about for one in near if monitors and one.about.startswith(monitors)}
     mine = [one for one in near if one.about in concerned or _is_beneath(state, incident.entity, one.about)]
     return [f"{_ago(incident.opened_at - one.at)}: {one.text}." for one in mine[-_MOST_HAPPENINGS:]]
 

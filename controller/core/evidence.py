@@ -229,19 +229,10 @@ def _ceph_mon_down(event: Event) -> Readings:
 
 def _ceph_mon_unreachable(event: Event) -> Readings:
     assert isinstance(event, ceph.CephMonUnreachable)
-    return (Reading(_subject(event), "reach", Answer.BAD, via=_way_to_mon(event), silent=event.how in _CEPH_SILENT),)
+    return (Reading(_subject(event), "reach", Answer.BAD, silent=event.how in _CEPH_SILENT),)
 
 
-def _ceph_mon_reachable(event: Event) -> Readings:
-    return (Reading(_subject(event), "reach", Answer.OK, via=_way_to_mon(event)),)
-
-
-def _way_to_mon(event: Event) -> str:
-    # The kernel's client has its own session, and loses it some time later.
-    return "kernel" if event.seen.source is Source.JOURNALD else ""
-
-
-_CEPH_SILENT: Final = frozenset({ceph.CephSilence.NO_REPLY, ceph.CephSilence.NO_ROUTE, ceph.CephSilence.SESSION_LOST})
+_CEPH_SILENT: Final = frozenset({ceph.CephSilence.NO_REPLY, ceph.CephSilence.NO_ROUTE})
 
 
 def _ceph_quorum_lost(event: Event) -> Readings:
@@ -333,7 +324,6 @@ _READERS: Final[dict[type[Event], Read]] = {
     ceph.CephHostUp: _ceph_host,
     ceph.CephMonDown: _ceph_mon_down,
     ceph.CephMonUnreachable: _ceph_mon_unreachable,
-    ceph.CephMonReachable: _ceph_mon_reachable,
     ceph.CephQuorumLost: _ceph_quorum_lost,
     ceph.CephPgsInactive: _plain(layer=VOLUMES),
     ceph.CephPgsActive: _plain(layer=VOLUMES),

@@ -111,6 +111,12 @@ class Facts:
             fsid: tuple(bare(name=one.name, address=_without_port(one.address)) for one in monitors) for fsid, monitors in found.items()
         }
 
+    def monitor_at(self, address: str) -> str:
+        """Return the name, ``fsid/name``, of the monitor at an address; empty where none is, or several are."""
+        host = _without_port(address)
+        found = [f"{fsid}/{one.name}" for fsid, listed in self.monitors().items() for one in listed if one.name and one.address == host]
+        return found[0] if len(found) == 1 else ""
+
     def _reporting(self) -> set[str]:
         return {node for kind in kinds_of(host) for node in self._tables.get(kind, {})}
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from controller.core.facts import Facts
 from events.agent import AgentStarted, AgentStopped
 from events.base import Event
-from events.ceph import CephFlagsChanged, CephOsdMoved
+from events.ceph import CephClientSession, CephFlagsChanged, CephOsdMoved
 from events.cluster import BackupEnded, BackupStarted, HaArming, HaNodeMaintenance, NodeBooted, NodeUnitStopped, StorageConfigChanged
 from events.iscsi import IscsiInitiatorStopped, IscsiTargetAnnouncement
 
@@ -63,8 +64,8 @@ class Happening:
         return f"{self.at} {self.about} {self.text}"
 
 
-def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
-    """Yield what an event tells of, observed at ``at`` (UTC µs) by ``node``; nothing for most."""
+def happenings(event: Event, node: str, at: int, facts: Facts) -> Iterator[Happening]:
+    """Yield what an event tells of, observed at ``at`` (UTC µs) by ``node``; nothing for most. ``facts`` tell names from addresses."""
     match event:
         case StorageConfigChanged():
             yield from _configured(event, at)
@@ -77,8 +78,8 @@ def happenings(event: Event, node: str, at: int) -> Iterator[Happening]:
             yield Happening(at, f"backup/{node}", f"node {node} began a backup{where}", lasts=True, topic="backup")
         case BackupEnded():
             yield Happening(at, f"backup/{node}", f"a backup of node {node} ended", topic="backup")
-        case CephFlagsChanged() | CephOsdMoved():
-            yield from _ceph(event, at)
+        case CephFlagsChanged() | CephOsdMoved() | CephClientSession():
+            yield from _ceph(event, at, facts)
         case HaNodeMaintenance():
             name = event.subject.key
             yield Happening(
@@ -106,8 +107,13 @@ def _service(event: NodeUnitStopped | IscsiInitiatorStopped | AgentStarted | Age
     )
 
 
-def _ceph(event: CephFlagsChanged | CephOsdMoved, at: int) -> Iterator[Happening]:
-    if isinstance(event, CephOsdMoved):
+def _ceph(event: CephFlagsChanged | CephOsdMoved | CephClientSession, at: int, facts: Facts) -> Iterator[Happening]:
+    if isinstance(event, CephClientSession):
+        if event.to == "lost" and (monitor := facts.monitor_at(event.address)):
+            # Without the node's name: of each monitor once, however many nodes lose it in one second.
+            name = monitor.partition("/")[2]
+            yield Happening(at, f"ceph-mon/{monitor}", f"the kernel of a node lost its session with mon.{name} at {event.address}")
+    elif isinstance(event, CephOsdMoved):
         yield Happening(at, str(event.subject), f"Ceph {_MOVED[event.to].format(osd=event.subject.key.rpartition('/')[2])}")
     elif event.flags:
         yield Happening(at, str(event.subject), f"Ceph flags {', '.join(event.flags)} are set", lasts=True, topic="flags")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.ceph.librados import CephError
+from agent.sources.librados import CephError
 
 _THROTTLES = ("osd_recovery_sleep", "osd_max_backfills", "osd_recovery_max_active")
 _SLOW = ("osd_debug_inject_dispatch_delay_probability", "osd_debug_inject_dispatch_delay_duration", "osd_recovery_op_priority")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from tests.ceph.librados import load
+from agent.sources.librados import load
 
 
 def _command(prefix: str, **arguments: object) -> Callable[[Any], object]:

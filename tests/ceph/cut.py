@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from agent.sources.librados import CephError
 from tests.ceph.layout import NODES
-from tests.ceph.librados import CephError
 
 
 def no_cuts() -> str:

@@ -1,39 +1,13 @@
-"""python3-rados for tests: found where Debian puts it, and one connection that answers in JSON or says why not, within a deadline."""
+"""What tests do with a cluster over librados beyond what the agent does: any key, any command, files and objects."""
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
-SYSTEM: Final = "/usr/lib/python3/dist-packages"
-"""Where Debian keeps the modules of its own Python. A virtual environment of the same minor version can load a single one from there."""
-
-
-class CephError(Exception):
-    """A command that Ceph refused, or did not answer in time: the command, the errno and Ceph's words."""
-
-
-def load() -> ModuleType:
-    """Return the module `rados`: the interpreter's own, else Debian's, without adding anything else of Debian's to this interpreter.
-
-    :raises ImportError: there is none for this version of Python; says what to install.
-    """
-    if "rados" in sys.modules:
-        return sys.modules["rados"]
-    spec = importlib.util.find_spec("rados") or importlib.machinery.PathFinder.find_spec("rados", [SYSTEM])
-    if spec is None or spec.loader is None:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise ImportError(f"no module rados for Python {version} here or in {SYSTEM}: install Debian's python3-rados")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rados"] = module
-    spec.loader.exec_module(module)
-    return module
+from agent.sources.librados import CephError, load
 
 
 class Connection:

@@ -9,11 +9,11 @@ from typing import Final
 
 from rich.table import Table
 
+from agent.sources.librados import CephError
 from controller.core.report import IncidentReport
 from events.base import State
 from events.envelope import UnknownEvent
 from tests.ceph.agents import Watched
-from tests.ceph.librados import CephError
 from tests.ceph.scenarios import Scenario, Truth
 from tests.stored import Arrived, Told
 

@@ -22,10 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from agent.sources.librados import CephError
 from tests.ceph.cluster import CephCluster, missing
 from tests.ceph.cut import on_node
 from tests.ceph.layout import CLIENT, CUT_NODE
-from tests.ceph.librados import CephError, Connection
+from tests.ceph.librados import Connection
 from tests.ceph.scenarios import SCENARIOS, Scenario, Step, scenario
 
 LARGE: Final = 16 << 10

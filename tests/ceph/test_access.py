@@ -1,16 +1,20 @@
-"""Keys and configurations that are wrong: what an agent says of them, and that it works again once they are mended."""
+"""Keys and configurations that are wrong or not enough: what an agent says of them, and that it works again once they are mended."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from structlog.testing import capture_logs
 
+from agent.sources.ceph import Cluster
+from agent.sources.librados import CephRefusedError, Connection, Key, Place
 from events.agent import AgentSourceFailed
 from events.ceph import CephUnwatched
 from tests.ceph.agents import Watched
-from tests.ceph.cluster import new_key
+from tests.ceph.cluster import CephCluster, new_key
 from tests.ceph.layout import CLIENT, CLIENT_CAPS, keyring
 from tests.stored import Arrived
 
@@ -90,3 +94,34 @@ def test_a_key_that_disappears_while_it_is_used_harms_nothing(watched: Watched) 
     watched.until_told("ceph.osd.up", cursor, (_NODE,))
     watched.cluster.wait_calm()
     watched.until_incident("ceph-osd-down", "resolved", cursor)
+
+
+def test_a_command_that_is_refused_takes_no_other_with_it(cluster: CephCluster, tmp_path: Path) -> None:
+    """With a key that may not ask managers all else is asked on over the same connection, and the log says once what is refused."""
+    name, keyring_ = "client.without-manager", tmp_path / "keyring"
+    (made,) = cluster.ask("auth get-or-create", entity=name, caps=["mon", "allow r"])
+    keyring_.write_text(keyring(name, made["key"], {}))
+    watching = Cluster(Place("ceph", cluster.layout.conf, (Key(name, keyring_),)), 3, lambda *_: None)
+    try:
+        with capture_logs() as logged:
+            pictures = [look().picture for _ in range(3) for look in (watching.health, watching.map, watching.load)]
+        health, maps, load = pictures[-3:]
+        assert health["health"]["status"]
+        assert {osd["id"] for osd in maps["tree"] if osd["type"] == "osd"} == set(cluster.layout.osds)
+        assert "perf" not in load
+        assert not [one for one in pictures if {"trouble", "silent", "keyless"} & one.keys()]
+        assert [(one["log_level"], one["cluster"], one["reason"].partition(":")[0]) for one in logged] == [("warning", "ceph", "osd perf")]
+    finally:
+        watching.close()
+        cluster.ask("auth rm", entity=name)
+
+
+def test_a_command_that_a_release_does_not_know_is_told_from_other_trouble(cluster: CephCluster) -> None:
+    """What monitors do not know they refuse, at once and by name; the connection goes on."""
+    connection = Connection(Place("ceph", cluster.layout.conf, (Key(CLIENT, cluster.layout.client_keyring()),)), 3)
+    try:
+        with pytest.raises(CephRefusedError, match="no such command"):
+            connection.ask("no such command")
+        assert connection.ask("health")["status"]
+    finally:
+        connection.close()

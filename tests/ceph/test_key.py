@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.sources.librados import CephError
 from tests.ceph.cluster import CephCluster
 from tests.ceph.layout import CLIENT, CLIENT_CAPS
-from tests.ceph.librados import CephError, Connection
+from tests.ceph.librados import Connection
 
 pytestmark = [pytest.mark.ceph, pytest.mark.timeout(120)]
 

@@ -11,6 +11,7 @@ from agent.classify.units import STOPPED
 from agent.record import RawRecord
 from agent.sources.recorded import read_recorded
 from agent.sources.wanted import UNIT_STOPPED
+from controller.core.facts import Facts
 from controller.core.happenings import happenings
 from events.base import Source
 from events.cluster import NodeUnitStopped
@@ -26,7 +27,7 @@ def test_restart_of_recording(node: str) -> None:
     found = [(record.at, event) for record in records for event in classifier.classify(record) if isinstance(event, NodeUnitStopped)]
     assert [(event.unit, event.restarts, str(event.subject)) for _, event in found] == [("multipathd.service", True, f"node/{node}")]
     at, event = found[0]
-    assert [one.text for one in happenings(event, node, at)] == [f"multipathd.service of {node} was restarted"]
+    assert [one.text for one in happenings(event, node, at, Facts())] == [f"multipathd.service of {node} was restarted"]
 
 
 @pytest.mark.parametrize(

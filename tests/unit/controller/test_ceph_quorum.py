@@ -6,7 +6,7 @@ from controller.core.correlate import Heard
 from controller.core.report import IncidentReport
 from controller.core.state import CoreState
 from events.base import Event, Seen, Source
-from events.ceph import CephMonReachable, CephMonUnreachable, CephSilence
+from events.ceph import CephClientSession, CephMonReachable, CephMonUnreachable, CephSilence
 from events.codec import decode, encode
 from events.definitions import CephMonitor, CephMonitorsListed
 from events.entity import Entity, EntityKind
@@ -35,10 +35,13 @@ def refused(name: str) -> Event:
     return CephMonUnreachable(subject=Entity(EntityKind.CEPH_MON, f"{FSID}/{name}"), seen=SEEN, how=CephSilence.REFUSED)
 
 
-def told(silent: str) -> list[IncidentReport]:
-    """Return the reports when these monitors refuse all nodes, 20 seconds after all were heard, one also by its address."""
+def told(silent: str, *before: Event) -> list[IncidentReport]:
+    """Return the reports when these monitors refuse all nodes, 20 seconds after all were heard, one also by its address.
+
+    ``before``: what is told a second before that.
+    """
     engine, seq = Engine(CoreState(CLUSTER)), dict.fromkeys(NODES, 0)
-    script = {0: [LISTED, heard("10.0.0.1"), *map(heard, "abc")], 20: [refused(one) for one in silent]}
+    script = {0: [LISTED, heard("10.0.0.1"), *map(heard, "abc")], 19: [*before], 20: [refused(one) for one in silent]}
     for second in range(60):
         for number, node in enumerate(NODES):
             at = START + second * SECOND + number * 1000
@@ -57,3 +60,15 @@ def test_two_of_three_silent_monitors_are_the_quorum() -> None:
 def test_one_of_three_silent_monitors_is_that_one() -> None:
     """One monitor that refuses everybody is named itself."""
     assert {(one.cause, one.entity) for one in told("c")} == {("ceph-mon-quorum", f"ceph-mon/{FSID}/c")}
+
+
+def test_what_kernels_lost_stands_in_the_reasons() -> None:
+    """A kernel that lost its session with a monitor is told with the monitor's name, once, however many nodes say so; another's is not."""
+    apart = tuple(CephMonitor(name=one, address=f"10.0.1.{number}:3300") for number, one in enumerate("abc", 1))
+    listed = LISTED.model_copy(update={"monitors": apart})
+    kernel, strange = Seen(source=Source.JOURNALD), "10.0.9.9:3300"
+    lost = [CephClientSession(subject="node/pve1", seen=kernel, to="lost", address=one) for one in ("10.0.1.3:3300", strange)]
+    sentence = "1 s before: the kernel of a node lost its session with mon.c at 10.0.1.3:3300."
+    for silent in ("c", "bc"):
+        why = [line for line in told(silent, listed, *lost)[0].why if "session" in line]
+        assert why == [sentence]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controller.core.facts import Facts
 from controller.core.happenings import Happening, Recent, happenings
 from controller.core.report import Change, IncidentReport
 from events.agent import AgentStarted
@@ -129,7 +130,7 @@ def test_what_lasts_ends_whenever_its_end_is_told() -> None:
         (NodeBooted(subject="node/pve2", seen=SEEN, boot_id="b"), 30 * SECOND),
     ]
     for event, at in events:
-        for one in happenings(event, "pve2", at):
+        for one in happenings(event, "pve2", at, Facts()):
             seen.take(one)
     assert {one.topic for one in seen.before(hour) if one.lasts} == {"maintenance", "arming"}
     ends: list[Event] = [
@@ -137,6 +138,6 @@ def test_what_lasts_ends_whenever_its_end_is_told() -> None:
         HaArming(subject="cluster/prod", seen=SEEN, armed=True),
     ]
     for event in ends:
-        for one in happenings(event, "pve2", hour):
+        for one in happenings(event, "pve2", hour, Facts()):
             seen.take(one)
     assert seen.before(2 * hour) == []
