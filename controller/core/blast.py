@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Final
 
 from controller.core.backups import Backup, due
@@ -12,7 +12,7 @@ from controller.core.incident import IncidentState
 from controller.core.state import CONTROLLER, CoreState, Incident
 from controller.core.topology.domains import network_of_node
 from controller.core.topology.graph import State
-from controller.core.topology.impact import Effect, Impact, impact
+from controller.core.topology.impact import Effect, Impact, amid, impact
 from controller.core.topology.names import at
 from controller.core.topology.topology import Topology
 
@@ -81,18 +81,7 @@ def blast(state: CoreState, incident: Incident) -> Impact | None:
     together = sorted({name for one in live for name in _failed(state, one) or ()})
     if incident.cause in _WEAKENED or set(together) <= set(own):
         return alone
-    return _as_it_is(alone, impact(state.topology, together))
-
-
-def _as_it_is(alone: Impact, together: Impact) -> Impact:
-    """Return what one failure touches, in the state that all of them have brought it to."""
-    guests = {one.vmid: one for one in together.guests}
-    storages = {one.storage: one for one in together.storages}
-    return replace(
-        alone,
-        guests=tuple(guests.get(one.vmid, one) for one in alone.guests),
-        storages=tuple(storages.get(one.storage, one) for one in alone.storages),
-    )
+    return amid(state.topology, alone, together)
 
 
 def _failed(state: CoreState, incident: Incident) -> list[str] | None:
@@ -127,17 +116,28 @@ def guests_hit(incident: Incident, found: Impact) -> tuple[list[str], list[str]]
 
 def seen_from(topology: Topology, entity: str, nodes: Iterable[str]) -> list[str]:
     """Return the vertices that stand for an entity as these nodes see it: their views of it, else their storages that need it."""
-    found: list[str] = []
-    for node in nodes:
-        own = at(entity, node)
-        found += [own] if own in topology.graph else _storages(topology, entity, node)
-    return found
+    views = [(node, at(entity, node)) for node in nodes]
+    is_known = {view: view in topology.graph for _, view in views}
+    storages = {} if all(is_known.values()) else _storages(topology, entity)
+    return [name for node, view in views for name in ([view] if is_known[view] else storages.get(node, ()))]
 
 
-def _storages(topology: Topology, entity: str, node: str) -> Iterator[str]:
+_LOST: Final = "storages lost with"
+
+
+def _storages(topology: Topology, entity: str) -> Mapping[str, Sequence[str]]:
+    """Return the storages that fail without an entity, by the node that sees them."""
+    known = topology.remembered.get((_LOST, entity))
+    if isinstance(known, dict):
+        return known
     states = topology.spread([entity])
-    mine = (at(f"storage/{storage}", node) for storage in topology.storages)
-    return (name for name in mine if states.get(name) is State.FAILED)
+    found: dict[str, list[str]] = {}
+    for storage, node in product(topology.storages, topology.nodes):
+        name = at(f"storage/{storage}", node)
+        if states.get(name) is State.FAILED:
+            found.setdefault(node, []).append(name)
+    topology.remembered.keep((_LOST, entity), found)
+    return found
 
 
 def _lost_by(topology: Topology, node: str, scope: str) -> list[str]:

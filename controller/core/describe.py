@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from controller.core import backups
@@ -88,7 +90,7 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         why=(*_why(state, incident, roots, consequences), *_harm(hit, frozen, at_risk), *_backups_due(jobs)),
         remedies=info.remedies,
         alternatives=tuple(Alternative(**one) for one in incident.alternatives),
-        evidence=tuple(_evidence(state, incident, roots, consequences))[:_MOST_EVIDENCE],
+        evidence=tuple(islice(_evidence(state, incident, roots, consequences), _MOST_EVIDENCE)),
         related=tuple(related),
         score=incident.score,
         timeline=tuple(Moment(at=rfc3339(when), change=what, text=text) for when, what, text in incident.timeline),
@@ -208,13 +210,11 @@ def _comparison(state: CoreState, incident: Incident, roots: list[Cell]) -> list
     return []
 
 
-def _evidence(state: CoreState, incident: Incident, roots: list[Cell], consequences: list[Cell]) -> list[Evidence]:
+def _evidence(state: CoreState, incident: Incident, roots: list[Cell], consequences: list[Cell]) -> Iterator[Evidence]:
     against = [state.cells[key] for key in incident.against if key in state.cells]
-    return [
-        *(_one(state, incident, cell, "for") for cell in roots),
-        *(_one(state, incident, cell, "against") for cell in against),
-        *(_one(state, incident, cell, "consequence") for cell in consequences),
-    ]
+    yield from (_one(state, incident, cell, "for") for cell in roots)
+    yield from (_one(state, incident, cell, "against") for cell in against)
+    yield from (_one(state, incident, cell, "consequence") for cell in consequences)
 
 
 def _one(state: CoreState, incident: Incident, cell: Cell, speaks: str) -> Evidence:

@@ -34,12 +34,13 @@ def match(desk: Desk, verdicts: list[Verdict]) -> None:
 
 def _incident_of(desk: Desk, verdict: Verdict, taken: set[str]) -> Incident | None:
     best: tuple[int, Incident] | None = None
+    cells = verdict.cells
     for incident in desk.state.live_incidents():
-        shared = len(verdict.cells & incident.cells)
         same = (incident.cause, incident.entity) == (verdict.cause, verdict.entity)
-        if incident.id in taken or not (shared or same):
+        if incident.id in taken or (incident.state is IncidentState.RECOVERING and not same):
             continue
-        if incident.state is IncidentState.RECOVERING and not same:
+        shared = len(cells & incident.cells)
+        if not (shared or same):
             continue
         weight = shared + (1000 if same else 0)
         if best is None or weight > best[0]:

@@ -62,10 +62,12 @@ class Cell:
     origin: str = ""
     """Identity of the event that brought this answer."""
 
-    @property
-    def key(self) -> str:
-        """Return the cell's stable key."""
-        return cell_key(self.node, self.entity, self.aspect, self.via)
+    key: str = field(init=False, repr=False, compare=False)
+    """Its stable key, under which it is stored: the parts never change, and a verdict asks for it thousands of times."""
+
+    def __post_init__(self) -> None:
+        """Set the key."""
+        self.key = cell_key(self.node, self.entity, self.aspect, self.via)
 
 
 def cell_key(node: str, entity: str, aspect: str, via: str) -> str:
@@ -211,8 +213,11 @@ class CoreState:
 
 
 def plain(record: Cell | NodeInfo | Incident | Happening) -> dict[str, Any]:
-    """Return a record as plain maps, lists, texts and numbers."""
-    return asdict(record)
+    """Return a record as plain maps, lists, texts and numbers; what follows from the rest is left out."""
+    found = asdict(record)
+    if isinstance(record, Cell):
+        del found["key"]
+    return found
 
 
 def _load_cell(record: dict[str, Any]) -> Cell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.core.causes import Cause
 from controller.core.inference.likelihood import HIT, PROOF, QUIET
@@ -31,15 +31,15 @@ class Hypothesis:
     quiet: int = 0
     """Nodes without a probe that may use the thing and say nothing."""
 
-    @property
-    def name(self) -> tuple[str, str, str, str, int]:
-        """Return what orders hypotheses and tells them apart."""
-        return self.cause.value, self.entity, self.scope, self.of_node, self.onset
+    name: tuple[str, str, str, str, int] = field(init=False, repr=False)
+    """What orders hypotheses and tells them apart."""
+    cost: float = field(init=False, repr=False)
+    """What speaks against it: prior and contradictions, nats."""
 
-    @property
-    def cost(self) -> float:
-        """Return what speaks against it: prior and contradictions, nats."""
-        return self.prior + sum(self.against.values()) + self.quiet * QUIET
+    def __post_init__(self) -> None:
+        """Compute once what a search for the best explanation asks for again and again."""
+        object.__setattr__(self, "name", (self.cause.value, self.entity, self.scope, self.of_node, self.onset))
+        object.__setattr__(self, "cost", self.prior + sum(self.against.values()) + self.quiet * QUIET)
 
     def score(self, covered: int) -> float:
         """Return how well it explains this many bad cells that nothing else does, nats."""

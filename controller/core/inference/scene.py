@@ -79,6 +79,7 @@ class Scene:
     well_mounts: dict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
     """Well cells of mounts by their server: who asks the server itself knows sooner, and is heard instead where both speak of it."""
     _toward: dict[tuple[str, str], str] = field(default_factory=dict)
+    _hosts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index the well cells."""
@@ -99,8 +100,11 @@ class Scene:
 
     def host(self, entity: str) -> str:
         """Return the address of an NFS server, portal or other server: two names of one machine have one."""
-        named = address_in(entity)
-        return self.topology.names.get(named, named)
+        found = self._hosts.get(entity)
+        if found is None:
+            named = address_in(entity)
+            found = self._hosts[entity] = self.topology.names.get(named, named)
+        return found
 
     def network(self, cell: Cell) -> str:
         """Return the network (CIDR) through which a cell's node reaches what the cell is about; empty when that is not known."""

@@ -21,9 +21,16 @@ class Access:
     def __init__(self, graph: Graph, networks: Mapping[str, Networks]) -> None:
         self._graph = graph
         self._networks = networks
+        self._ways: dict[tuple[str, str], Needs] = {}
 
     def way(self, host: str, node: str) -> Needs:
         """Return what a node's way to a host needs: nothing when its network is not known, or when it is the host itself."""
+        found = self._ways.get((host, node))
+        if found is None:  # many storages lie behind one host
+            found = self._ways[host, node] = self._way(host, node)
+        return found
+
+    def _way(self, host: str, node: str) -> Needs:
         known = self._networks.get(node)
         network = known.toward(host) if known else ""
         own = known is not None and address_of(host) in known.addresses

@@ -77,14 +77,7 @@ def _candidates(topology: Topology) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def network_of_node(topology: Topology, node: str) -> tuple[str, ...]:
     """Return a node's ways into all networks that storages are reached through."""
-    prefix = f"access/{node}/"
-    return tuple(
-        sorted(name for name in topology.graph.names() if name.startswith(prefix) and any(map(_is_storage, topology.graph.users(name))))
-    )
-
-
-def _is_storage(name: str) -> bool:
-    return name.startswith(("storage/", "iscsi-portal/", "lun/"))
+    return topology.storage_networks.get(node, ())
 
 
 def _majority(topology: Topology, cluster: str) -> Iterator[tuple[str, tuple[str, ...]]]:

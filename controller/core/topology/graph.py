@@ -6,9 +6,10 @@ spreads upwards; a thing that lost some of a group but not too much is degraded,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 
 class State(IntEnum):
@@ -31,20 +32,30 @@ def all_of(*members: str) -> tuple[Group, ...]:
     return tuple(Group((member,)) for member in members)
 
 
+_NOBODY: Final[Mapping[str, bool]] = MappingProxyType({})
+"""The users of what nobody needs."""
+
+
 class Graph:
     """Needs by name, and who needs what. Names that need nothing need not be set."""
 
     def __init__(self) -> None:
         self._needs: dict[str, tuple[Group, ...]] = {}
-        self._users: dict[str, dict[str, None]] = {}
+        self._users: dict[str, dict[str, bool]] = {}
+        """Who needs a thing, and whether its loss alone is theirs."""
 
     def set(self, name: str, needs: Iterable[Group]) -> None:
         """Say what a thing needs, in place of what was said before."""
-        self.remove(name)
+        if name in self._needs:
+            self.remove(name)
         groups = self._needs[name] = tuple(needs)
-        for group in groups:
-            for member in group.members:
-                self._users.setdefault(member, {})[name] = None
+        for members, needed in groups:
+            is_fatal = needed >= len(members)
+            for member in members:
+                users = self._users.get(member)
+                if users is None:
+                    users = self._users[member] = {}
+                users[name] = is_fatal or users.get(name, False)
 
     def remove(self, name: str) -> None:
         """Forget what a thing needs. What needs it still does."""
@@ -73,40 +84,42 @@ class Graph:
         """Yield what needs a thing directly."""
         yield from self._users.get(name, ())
 
-    def spread(self, failed: Iterable[str]) -> dict[str, State]:
-        """Return everything that is not well when these have failed, with how it is."""
+    def spread(self, failed: Iterable[str], within: Container[str] | None = None) -> dict[str, State]:
+        """Return everything that is not well when these have failed, with how it is.
+
+        ``within``: only how these things are is asked for. They must hold all that they need, as :meth:`below` returns it.
+        """
         states = dict.fromkeys(failed, State.FAILED)
         waiting = list(states)
         while waiting:
-            for user in self._users.get(waiting.pop(), ()):
-                before = states.get(user, State.WORKS)
-                if before is not State.FAILED:
-                    now = self._state(user, states)
-                    if now > before:
-                        states[user] = now
-                        waiting.append(user)
+            name = waiting.pop()
+            is_lost = states[name] is State.FAILED
+            for user, is_fatal in self._users.get(name, _NOBODY).items():
+                before = states.get(user)
+                if before is State.FAILED or (within is not None and user not in within):
+                    continue
+                # What is merely hurt hurts its users: if something else costs them more, that is waiting too.
+                if is_lost and (is_fatal or self._fails(user, states)):
+                    states[user] = State.FAILED
+                elif before is None:
+                    states[user] = State.DEGRADED
+                else:
+                    continue
+                waiting.append(user)
         return states
 
-    def _state(self, name: str, states: dict[str, State]) -> State:
-        worst = State.WORKS
+    def _fails(self, name: str, states: dict[str, State]) -> bool:
+        """Tell whether a thing lost too much of a group of which it may lose some."""
         for members, needed in self._needs[name]:
-            lost, hurt = 0, False
-            for member in members:
-                state = states.get(member)
-                if state is State.FAILED:
-                    lost += 1
-                elif state is not None:
-                    hurt = True
-            if lost > len(members) - needed:
-                return State.FAILED
-            if lost or hurt:
-                worst = State.DEGRADED
-        return worst
+            spare = len(members) - needed
+            if spare > 0 and sum(states.get(member) is State.FAILED for member in members) > spare:
+                return True
+        return False
 
-    def below(self, name: str) -> frozenset[str]:
-        """Return everything that a thing needs, directly or not."""
+    def below(self, *names: str) -> frozenset[str]:
+        """Return everything that things need, directly or not."""
         found: dict[str, None] = {}
-        waiting = [name]
+        waiting = list(names)
         while waiting:
             for group in self._needs.get(waiting.pop(), ()):
                 for member in group.members:

@@ -7,14 +7,15 @@ node is gone. Where it can move a guest is computed from rules, storages and the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from controller.core.facts import service_of
 from controller.core.topology.graph import State
 from controller.core.topology.names import START, at, is_visible, split
 from controller.core.topology.topology import Topology
-from events.definitions import GuestDefined, HaResourceDefined, HaRuleDefined
+from events.definitions import HaResourceDefined, HaRuleDefined
 
 
 class Effect(StrEnum):
@@ -84,67 +85,175 @@ class Impact:
 def impact(topology: Topology, failed: Iterable[str]) -> Impact:
     """Compute what happens when these vertices fail (entities, or ``<entity>@<node>`` for one node's view)."""
     given = tuple(dict.fromkeys(failed))
-    known = topology.remembered.get(given)
+    known = topology.remembered.get((_ALONE, given))
     if isinstance(known, Impact):
         return known
     found = _impact(topology, given)
-    topology.remember(given, found)
+    topology.remembered.keep((_ALONE, given), found)
+    return found
+
+
+def amid(topology: Topology, alone: Impact, failed: Iterable[str]) -> Impact:
+    """Return what one failure touches, in the state that all that failed has brought it to."""
+    given = tuple(failed)
+    known = topology.remembered.get((_AMID, alone.failed))
+    if isinstance(known, _Amid) and known.failed == given:
+        return known.impact
+    damage = _Damage(topology, topology.spread(given, _reach(topology, alone)))
+    found = replace(
+        alone,
+        guests=tuple(damage.guest(one.vmid) or one for one in alone.guests),
+        storages=tuple(damage.storage(one.storage) or one for one in alone.storages),
+    )
+    topology.remembered.keep((_AMID, alone.failed), _Amid(given, found))
+    return found
+
+
+_ALONE, _AMID, _REACH, _RESIDENTS = "alone", "amid", "reach", "residents"
+"""What is remembered of the topology."""
+
+
+class _Amid(NamedTuple):
+    """What a failure touches when all of these failed; of each failure the last of them is remembered."""
+
+    failed: tuple[str, ...]
+    impact: Impact
+
+
+def _reach(topology: Topology, alone: Impact) -> frozenset[str]:
+    """Return everything by which the guests and storages that a failure touches could suffer, with all that it needs."""
+    known = topology.remembered.get((_REACH, alone.failed))
+    if isinstance(known, frozenset):
+        return known
+    residents = _residents(topology)
+    touched = [guest for one in alone.guests if (guest := residents.get(one.vmid) or _resident(topology, residents, one.vmid)) is not None]
+    guests = [name for one in touched for name in (one.runs, one.starts)]
+    storages = {one.storage for one in alone.storages}.union(*(one.storages for one in touched))
+    views = [at(f"storage/{storage}", node) for storage in storages for node in topology.nodes]
+    found = topology.graph.below(*guests, *views).union(guests, views)
+    topology.remembered.keep((_REACH, alone.failed), found)
     return found
 
 
 def _impact(topology: Topology, given: tuple[str, ...]) -> Impact:
     states = topology.spread(given)
-    homes = _Homes(topology, states)
-    vmids = sorted({name.partition("/")[2].removesuffix(f"@{START}") for name in states if name.startswith("guest/")}, key=_number)
-    guests = tuple(found for vmid in vmids if (found := _guest(topology, homes, states, vmid)) is not None)
-    clusters = {name: state for name, state in states.items() if name.startswith("cluster/")}
-    entities = {name: state for name, state in states.items() if not split(name)[1] and not name.startswith("guest/") and name not in given}
-    return Impact(given, entities, _storages(topology, states), guests, State.FAILED in clusters.values())
+    damage = _Damage(topology, states)
+    vmids = {name.partition("/")[2].removesuffix(f"@{START}") for name in states if name.startswith("guest/")}
+    guests = tuple(found for vmid in sorted(vmids, key=_number) if (found := damage.guest(vmid)) is not None)
+    storages = tuple(one for storage in sorted(damage.on_nodes) if (one := damage.storage(storage)) is not None)
+    wholes = {name: state for name, state in states.items() if not name.startswith("guest/") and not split(name)[1]}
+    quorum_lost = any(state is State.FAILED and name.startswith("cluster/") for name, state in states.items())
+    for name in given:
+        wholes.pop(name, None)
+    return Impact(given, wholes, storages, guests, quorum_lost)
 
 
 def _number(vmid: str) -> tuple[int, str]:
     return (int(vmid), "") if vmid.isdigit() else (0, vmid)
 
 
-def _storages(topology: Topology, states: Mapping[str, State]) -> tuple[StorageImpact, ...]:
-    hit: dict[str, dict[str, State]] = {}
-    for name, state in states.items():
-        entity, node = split(name)
-        if node and entity.startswith("storage/"):
-            hit.setdefault(entity.removeprefix("storage/"), {})[node] = state
-    found = []
-    for storage in sorted(hit):
-        nodes = hit[storage]
-        defined = topology.storages.get(storage)
-        works = [node for node in topology.nodes if defined is not None and node not in nodes and is_visible(defined, node)]
+class _Damage:
+    """What is not well, and what that means for each storage and guest."""
+
+    def __init__(self, topology: Topology, states: Mapping[str, State]) -> None:
+        self._topology = topology
+        self._states = states
+        self.on_nodes = _on_nodes(states)
+        """Storages that are not well, and how they are on which nodes."""
+        self._homes = _Homes(topology, states, self.on_nodes)
+        self._residents = _residents(topology)
+
+    def storage(self, storage: str) -> StorageImpact | None:
+        """Return what became of a storage, None when it is well everywhere."""
+        nodes = self.on_nodes.get(storage)
+        if nodes is None:
+            return None
+        defined = self._topology.storages.get(storage)
+        works = [node for node in self._topology.nodes if defined is not None and node not in nodes and is_visible(defined, node)]
         failed = sorted(node for node, state in nodes.items() if state is State.FAILED)
-        found.append(StorageImpact(storage, tuple(failed), tuple(sorted(set(nodes) - set(failed))), tuple(works)))
-    return tuple(found)
+        return StorageImpact(storage, tuple(failed), tuple(sorted(set(nodes) - set(failed))), tuple(works))
+
+    def guest(self, vmid: str) -> GuestImpact | None:
+        """Return what became of a guest, None when it is well, gone or a template."""
+        guest = self._residents.get(vmid) or _resident(self._topology, self._residents, vmid)
+        if guest is None or not (guest.runs in self._states or guest.starts in self._states):
+            return None
+        effect = _effect(self._states, guest)
+        targets = () if effect in (Effect.AT_RISK, Effect.NO_START) else self._homes.of(guest)
+        if effect is Effect.STOPPED and guest.is_restarted and targets:
+            effect = Effect.RESTARTED
+        hit = tuple([one for one in guest.storages if guest.node in self.on_nodes.get(one, ())])
+        return GuestImpact(vmid, guest.name, guest.node, effect, hit, targets, guest.service)
 
 
-def _guest(topology: Topology, homes: _Homes, states: Mapping[str, State], vmid: str) -> GuestImpact | None:
+class _Resident(NamedTuple):
+    """A guest, and all that decides what a failure does to it."""
+
+    name: str
+    node: str
+    storages: tuple[str, ...]
+    """Those that it needs to run, start or migrate."""
+    service: str
+    is_restarted: bool
+    """HA starts it elsewhere when its node is gone."""
+    is_bound: bool
+    """It uses a device or directory of its node: Proxmox VE refuses to move it."""
+    runs: str
+    """Vertex of what it needs to run."""
+    starts: str
+    """Vertex of what it needs to start or migrate."""
+
+
+def _residents(topology: Topology) -> dict[str, _Resident]:
+    """Return the guests that were looked at since the last change, by VMID."""
+    known = topology.remembered.get(_RESIDENTS)
+    if isinstance(known, dict):
+        return known
+    found: dict[str, _Resident] = {}
+    topology.remembered.keep(_RESIDENTS, found)
+    return found
+
+
+def _resident(topology: Topology, residents: dict[str, _Resident], vmid: str) -> _Resident | None:
+    """Look at a guest and note it; None when it is gone or a template, which nothing becomes of."""
     guest = topology.guests.get(vmid)
     if guest is None or guest.template:
         return None
     service = service_of(topology.facts, vmid) or ""
-    effect = _effect(states, guest, vmid)
-    targets = () if effect in (Effect.AT_RISK, Effect.NO_START) else homes.of(guest, service)
-    if effect is Effect.STOPPED and service and targets and _is_started(topology, service):
-        effect = Effect.RESTARTED
-    hit = tuple(one for one in topology.storages_of(guest, "runtime", "start") if at(f"storage/{one}", guest.node) in states)
-    return GuestImpact(vmid, guest.name, guest.node, effect, hit, targets, service)
+    found = residents[vmid] = _Resident(
+        guest.name,
+        guest.node,
+        tuple(topology.storages_of(guest, "runtime", "start")),
+        service,
+        bool(service) and _is_started(topology, service),
+        any(not use.storage and not use.shared and use.need == "runtime" for use in guest.uses),
+        f"guest/{vmid}",
+        at(f"guest/{vmid}", START),
+    )
+    return found
 
 
-def _effect(states: Mapping[str, State], guest: GuestDefined, vmid: str) -> Effect:
+def _on_nodes(states: Mapping[str, State]) -> Mapping[str, Mapping[str, State]]:
+    """Return the storages that are not well, and how they are on which nodes."""
+    found: dict[str, dict[str, State]] = {}
+    for name, state in states.items():
+        if name.startswith("storage/"):
+            entity, node = split(name)
+            if node:
+                found.setdefault(entity.removeprefix("storage/"), {})[node] = state
+    return found
+
+
+def _effect(states: Mapping[str, State], guest: _Resident) -> Effect:
     if states.get(f"node/{guest.node}") is State.FAILED:
         return Effect.STOPPED
-    match states.get(f"guest/{vmid}"):
+    match states.get(guest.runs):
         case State.FAILED:
             return Effect.FROZEN
         case State.DEGRADED:
             return Effect.AT_RISK
         case _:
-            return Effect.NO_START if states.get(at(f"guest/{vmid}", START)) is State.FAILED else Effect.AT_RISK
+            return Effect.NO_START if states.get(guest.starts) is State.FAILED else Effect.AT_RISK
 
 
 def _is_started(topology: Topology, service: str) -> bool:
@@ -155,40 +264,35 @@ def _is_started(topology: Topology, service: str) -> bool:
 class _Homes:
     """Where guests could run. Guests with the same storages and rules have the same homes: each set is looked at once."""
 
-    def __init__(self, topology: Topology, states: Mapping[str, State]) -> None:
+    def __init__(self, topology: Topology, states: Mapping[str, State], storages: Mapping[str, Mapping[str, State]]) -> None:
         self._topology = topology
-        self._states = states
-        self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._rules = [one for one in topology.facts.of(HaRuleDefined).values() if not one.disabled and not one.dropped]
+        self._gone = {node for node in topology.nodes if states.get(f"node/{node}") is State.FAILED}
+        self._without = {name: {node for node, state in nodes.items() if state is State.FAILED} for name, nodes in storages.items()}
+        self._known: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = {}
+        self._allowed = _allowed(topology)
 
-    def of(self, guest: GuestDefined, service: str) -> tuple[str, ...]:
+    def of(self, guest: _Resident) -> tuple[str, ...]:
         """Return the nodes other than its own on which a guest could run now."""
-        storages = tuple(sorted(set(self._topology.storages_of(guest, "runtime", "start"))))
-        if any(not use.storage and not use.shared and use.need == "runtime" for use in guest.uses):
-            return ()  # a device or directory of its node: Proxmox VE refuses to move it
-        if storages not in self._known:
-            self._known[storages] = tuple(node for node in self._topology.nodes if all(self._works(one, node) for one in storages))
-        allowed = self._allowed(service)
-        return tuple(node for node in self._known[storages] if node != guest.node and (allowed is None or node in allowed))
+        if guest.is_bound:
+            return ()
+        free = self._known.get((guest.storages, guest.node))
+        if free is None:
+            free = self._known[guest.storages, guest.node] = self._free(guest.storages, guest.node)
+        allowed = self._allowed.get(guest.service)
+        return free if allowed is None else tuple(node for node in free if node in allowed)
 
-    def _works(self, storage: str, node: str) -> bool:
-        defined = self._topology.storages.get(storage)
-        return (
-            defined is not None
-            and defined.shared
-            and is_visible(defined, node)
-            and self._topology.facts.is_online(node)
-            and self._states.get(f"node/{node}") is not State.FAILED
-            and self._states.get(at(f"storage/{storage}", node)) is not State.FAILED
-        )
+    def _free(self, needed: tuple[str, ...], own: str) -> tuple[str, ...]:
+        without = self._gone.union(*(self._without.get(one, ()) for one in needed)) if needed else ()
+        return tuple(node for node in self._topology.offering(needed) if node != own and node not in without)
 
-    def _allowed(self, service: str) -> set[str] | None:
-        """Return the nodes that a strict rule leaves to a service; None when it may run anywhere."""
-        for rule in self._rules:
-            if service in rule.resources and rule.form != "resource-affinity":
-                nodes = {one.node for one in rule.nodes}
-                if rule.negative:
-                    return set(self._topology.nodes) - nodes
-                if rule.strict:
-                    return nodes
-        return None
+
+def _allowed(topology: Topology) -> Mapping[str, set[str]]:
+    """Return the nodes that strict rules leave to services; those that are not listed may run anywhere."""
+    found: dict[str, set[str]] = {}
+    for rule in topology.facts.of(HaRuleDefined).values():
+        if rule.disabled or rule.dropped or rule.form == "resource-affinity" or not (rule.negative or rule.strict):
+            continue
+        nodes = {one.node for one in rule.nodes}
+        for service in rule.resources:
+            found.setdefault(service, set(topology.nodes) - nodes if rule.negative else nodes)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface, ip_network
 from types import MappingProxyType
 from typing import Final
@@ -12,9 +13,12 @@ from events.host import NodeNetworks
 Address = IPv4Address | IPv6Address
 Net = IPv4Network | IPv6Network
 _LOOPBACK: Final = "lo"
+_PARSED: Final = 4096
+"""Addresses whose parsed form is remembered: each node is asked for its way to the same few hosts."""
 NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
+@lru_cache(_PARSED)
 def address_of(host: str) -> Address | None:
     """Return the address that a host is given by, with or without brackets; None for a name."""
     try:
@@ -57,6 +61,7 @@ class Networks:
         ]
         self._routes.sort(key=lambda route: -route[0].prefixlen)
         self._known: dict[str, str] = {}
+        self._connected_names: tuple[str, ...] | None = None
 
     def _add(self, text: str, interface: str) -> None:
         try:
@@ -81,9 +86,11 @@ class Networks:
         found = None if address is None else self._find(address)
         return None if found is None else self._speeds.get(found[1])
 
-    def connected(self) -> list[str]:
+    def connected(self) -> tuple[str, ...]:
         """Return the networks that the node has an address in, CIDR."""
-        return sorted({str(net) for net, _ in self._connected})
+        if self._connected_names is None:  # asked for by each storage in Ceph
+            self._connected_names = tuple(sorted({str(net) for net, _ in self._connected}))
+        return self._connected_names
 
     def _address(self, host: str) -> Address | None:
         return address_of(self._names.get(host, host))

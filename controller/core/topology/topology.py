@@ -5,7 +5,7 @@ A change of storages, networks or nodes builds all but the guests anew; a guest'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Hashable, Iterable, Mapping
 
 from controller.core.facts import Facts
 from controller.core.topology.access import Way
@@ -22,8 +22,33 @@ _APART: frozenset[type[Event]] = frozenset(
 )
 """Kinds that are looked up when they are needed and change nothing that depends on anything."""
 
-_REMEMBERED = 64
-"""Most failures whose consequences are remembered."""
+_REMEMBERED = 128
+"""Most results that are remembered: a few for each fault that is live at one time."""
+
+
+class Remembered:
+    """The results that were last asked for, by what they are results of."""
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, object] = {}
+
+    def get(self, of: Hashable) -> object | None:
+        """Return a result, None when it is not known (any more)."""
+        found = self._results.pop(of, None)
+        if found is not None:
+            self._results[of] = found  # the last one in the table is the one that was asked for last
+        return found
+
+    def keep(self, of: Hashable, result: object) -> None:
+        """Take in a result, in the place of the one that nobody asked for for longest."""
+        self._results.pop(of, None)
+        if len(self._results) >= _REMEMBERED:
+            del self._results[next(iter(self._results))]
+        self._results[of] = result
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._results.clear()
 
 
 class Topology:
@@ -34,14 +59,8 @@ class Topology:
         self._guests: dict[str, GuestDefined] = {}
         self._built: Built | None = None
         self._met: set[Way] = set()
-        self.remembered: dict[tuple[str, ...], object] = {}
+        self.remembered = Remembered()
         """What was computed of failures since the last change: a storm asks for the same again and again."""
-
-    def remember(self, failed: tuple[str, ...], found: object) -> None:
-        """Keep what was computed of a failure until something changes."""
-        if len(self.remembered) >= _REMEMBERED:
-            self.remembered.clear()
-        self.remembered[failed] = found
 
     def meet(self, node: str, target: str, portal: str) -> None:
         """Take note of a session that an event tells of; ``portal`` is an entity."""
@@ -99,9 +118,18 @@ class Topology:
         """Return the address of each server that is given by name."""
         return self._current.names
 
-    def spread(self, failed: Iterable[str]) -> dict[str, State]:
-        """Return everything that is not well when these have failed."""
-        return self.graph.spread(failed)
+    @property
+    def storage_networks(self) -> Mapping[str, tuple[str, ...]]:
+        """Return each node's ways into all networks that storages are reached through."""
+        return self._current.storage_networks
+
+    def spread(self, failed: Iterable[str], within: Container[str] | None = None) -> dict[str, State]:
+        """Return everything that is not well when these have failed; ``within`` as :meth:`Graph.spread` takes it."""
+        return self.graph.spread(failed, within)
+
+    def offering(self, storages: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the online nodes that could use all of these storages, all being shared; any node when there are none."""
+        return self._current.offering(storages)
 
     def storages_of(self, guest: GuestDefined, *needs: str) -> list[str]:
         """Return the storages that a guest needs in these ways, without repeats; those under its directories included."""
