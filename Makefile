@@ -133,7 +133,7 @@ demo: $(STAMP) ## three agents and a controller live through a real recording, i
 	@$(BIN)/python -m demo.run $(if $(HOLD),--hold)
 
 .PHONY: bench
-bench: $(STAMP) ## measure throughput, classification, footprint, latency and, with QEMU, the agent among 40 paths, beside yardsticks in the same run (4 minutes, with QEMU 20; BENCH=--quick)
+bench: $(STAMP) ## measure throughput, classification, footprint, latency and, with Ceph and QEMU, the agent beside a cluster and among 40 paths; beside yardsticks in the same run (4 minutes, with Ceph 10, with QEMU 25; BENCH=--quick)
 	@$(BIN)/python -m bench.run $(BENCH)
 
 .PHONY: bench-localize

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import classifying, config_change, core_cost, flow, footprint, latency, storages, storm, topology
+from bench import ceph_cost, classifying, config_change, core_cost, flow, footprint, latency, storages, storm, topology
 from bench.figures import Figure, print_json, print_table
 from bench.running import BenchError, NotHereError
 
@@ -30,6 +30,7 @@ _FULL: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     config_change.GROUP: lambda place: config_change.measure(place, 60),
     topology.GROUP: lambda place: topology.measure(place, topology.SIZES, 5),
     core_cost.GROUP: lambda place: core_cost.measure(place, core_cost.SIZES, 3),
+    ceph_cost.GROUP: lambda place: ceph_cost.measure(place, 120),
     storages.GROUP: lambda place: storages.measure(place, 180),
 }
 _QUICK: Final[dict[str, Callable[[Path], list[Figure]]]] = {
@@ -42,10 +43,9 @@ _QUICK: Final[dict[str, Callable[[Path], list[Figure]]]] = {
     topology.GROUP: lambda place: topology.measure(place, (4, 8), 1),
     core_cost.GROUP: lambda place: core_cost.measure(place, (4, 8), 1),
 }
-"""Without what starts emulated machines: that takes minutes."""
-_HEADINGS: Final = {
-    one.GROUP: one.HEADING for one in (flow, classifying, footprint, storm, latency, config_change, topology, core_cost, storages)
-}
+"""Without what starts emulated machines or a Ceph cluster: that takes minutes."""
+_GROUPS: Final = (flow, classifying, footprint, storm, latency, config_change, topology, core_cost, ceph_cost, storages)
+_HEADINGS: Final = {one.GROUP: one.HEADING for one in _GROUPS}
 
 
 def main() -> int:

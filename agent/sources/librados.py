@@ -19,15 +19,22 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 from agent.errors import TemporaryError
+from agent.sources.mapped import give_back, mapped
 
 _DEBIAN: Final = "/usr/lib/python3/dist-packages"
 """Where Debian keeps modules of its own Python. A virtual environment of the same minor version can load a single one from there."""
 _LEVEL: Final = "info"
 """Least level of the cluster's log that is pushed. At `debug` the monitors tell each reader of each command of each other reader."""
+_LEAN: Final = {"ms_async_op_threads": "1", "librados_thread_count": "1"}
+"""Threads of librados for connections and for what it calls back, three and two by default: we ask one thing at a time."""
 _REFUSALS: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP))
 """What a monitor or manager answers to a command that the key may not ask (EACCES), or that its release does not know (EINVAL)."""
 _LONGEST: Final = 1024
 """Characters of a line that are kept."""
+
+
+_LIBRARIES: Final[set[str]] = set()
+"""Files that came into this process with the module ``rados``."""
 
 
 class CephError(TemporaryError):
@@ -91,6 +98,7 @@ def load() -> ModuleType:
     if spec is None or spec.loader is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise CephError(f"no module rados for Python {version}: install Debian's python3-rados")
+    before = mapped()
     module = importlib.util.module_from_spec(spec)
     sys.modules["rados"] = module
     try:
@@ -98,6 +106,7 @@ def load() -> ModuleType:
     except ImportError as error:
         del sys.modules["rados"]
         raise CephError(f"python3-rados cannot be loaded: {error}") from error
+    _LIBRARIES.update(mapped() - before)
     return module
 
 
@@ -118,6 +127,7 @@ class Connection:
             # A client of librados writes log files and opens a control socket of its own otherwise, as ceph.conf says of all clients.
             **dict.fromkeys(("log_file", "admin_socket"), ""),
             **dict.fromkeys(("log_to_stderr", "err_to_stderr"), "false"),
+            **_LEAN,
             "keyring": str(key.keyring),
             **({"mon_host": place.monitors} if place.monitors else {}),
         }
@@ -133,6 +143,7 @@ class Connection:
             self.close()
             raise self._told("connecting", error) from error
         self._watch: object = None
+        give_back(_LIBRARIES)
 
     def watch(self, pushed: Callable[[Mapping[str, Any]], None]) -> None:
         """Have every new line of the cluster's log passed to a function, which is called in a thread of librados and must not block.

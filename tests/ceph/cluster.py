@@ -17,11 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Self
 
+from agent.sources.librados import CephError, load
 from tests.ceph.administration import Administration
 from tests.ceph.cut import Cut
 from tests.ceph.daemon import Daemon
 from tests.ceph.layout import CLIENT, CUT_NODE, Layout, caps_of, ceph_conf, keyring, plan
-from tests.ceph.librados import CephError, Connection, load
+from tests.ceph.librados import Connection
 from tests.ceph.load import Load
 
 PROGRAMS: Final = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "ceph-authtool", "rados", "monmaptool", "setpriv", "prlimit")
@@ -40,7 +41,7 @@ def missing() -> str:
         return f"no {', '.join(absent)} here: apt-get install --no-install-recommends {PACKAGES}"
     try:
         load()
-    except ImportError as error:
+    except CephError as error:
         return str(error)
     return ""
 
@@ -64,8 +65,8 @@ class CephCluster(Administration):
 
     # -- up and down
 
-    def up(self, seconds: float = 60.0) -> Self:
-        """Make and start everything; return when Ceph says HEALTH_OK.
+    def up(self, seconds: float = 180.0) -> Self:
+        """Make and start everything; return when Ceph says HEALTH_OK: after 20 s on a machine with nothing else to do.
 
         :raises CephError: it did not within ``seconds``; says what Ceph's state is.
         """
