@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from controller.core.facts import service_of
 from controller.core.topology.graph import State
 from controller.core.topology.names import START, at, is_visible, split
+from controller.core.topology.residents import Resident, residents
 from controller.core.topology.topology import Topology
-from events.definitions import HaResourceDefined, HaRuleDefined
+from events.definitions import HaRuleDefined
 
 
 class Effect(StrEnum):
@@ -109,8 +109,8 @@ def amid(topology: Topology, alone: Impact, failed: Iterable[str]) -> Impact:
     return found
 
 
-_ALONE, _AMID, _REACH, _RESIDENTS = "alone", "amid", "reach", "residents"
-"""What is remembered of the topology."""
+_ALONE, _AMID, _REACH = "alone", "amid", "reach"
+"""What is remembered of a failure."""
 
 
 class _Amid(NamedTuple):
@@ -125,8 +125,8 @@ def _reach(topology: Topology, alone: Impact) -> frozenset[str]:
     known = topology.remembered.get((_REACH, alone.failed))
     if isinstance(known, frozenset):
         return known
-    residents = _residents(topology)
-    touched = [guest for one in alone.guests if (guest := residents.get(one.vmid) or _resident(topology, residents, one.vmid)) is not None]
+    known_guests = residents(topology)
+    touched = [guest for one in alone.guests if (guest := known_guests.get(one.vmid)) is not None]
     guests = [name for one in touched for name in (one.runs, one.starts)]
     storages = {one.storage for one in alone.storages}.union(*(one.storages for one in touched))
     views = [at(f"storage/{storage}", node) for storage in storages for node in topology.nodes]
@@ -161,7 +161,7 @@ class _Damage:
         self.on_nodes = _on_nodes(states)
         """Storages that are not well, and how they are on which nodes."""
         self._homes = _Homes(topology, states, self.on_nodes)
-        self._residents = _residents(topology)
+        self._residents = residents(topology)
 
     def storage(self, storage: str) -> StorageImpact | None:
         """Return what became of a storage, None when it is well everywhere."""
@@ -175,62 +175,15 @@ class _Damage:
 
     def guest(self, vmid: str) -> GuestImpact | None:
         """Return what became of a guest, None when it is well, gone or a template."""
-        guest = self._residents.get(vmid) or _resident(self._topology, self._residents, vmid)
+        guest = self._residents.get(vmid)
         if guest is None or not (guest.runs in self._states or guest.starts in self._states):
             return None
         effect = _effect(self._states, guest)
         targets = () if effect in (Effect.AT_RISK, Effect.NO_START) else self._homes.of(guest)
         if effect is Effect.STOPPED and guest.is_restarted and targets:
             effect = Effect.RESTARTED
-        hit = tuple([one for one in guest.storages if guest.node in self.on_nodes.get(one, ())])
+        hit = tuple(one for one in guest.storages if guest.node in self.on_nodes.get(one, ()))
         return GuestImpact(vmid, guest.name, guest.node, effect, hit, targets, guest.service)
-
-
-class _Resident(NamedTuple):
-    """A guest, and all that decides what a failure does to it."""
-
-    name: str
-    node: str
-    storages: tuple[str, ...]
-    """Those that it needs to run, start or migrate."""
-    service: str
-    is_restarted: bool
-    """HA starts it elsewhere when its node is gone."""
-    is_bound: bool
-    """It uses a device or directory of its node: Proxmox VE refuses to move it."""
-    runs: str
-    """Vertex of what it needs to run."""
-    starts: str
-    """Vertex of what it needs to start or migrate."""
-
-
-def _residents(topology: Topology) -> dict[str, _Resident]:
-    """Return the guests that were looked at since the last change, by VMID."""
-    known = topology.remembered.get(_RESIDENTS)
-    if isinstance(known, dict):
-        return known
-    found: dict[str, _Resident] = {}
-    topology.remembered.keep(_RESIDENTS, found)
-    return found
-
-
-def _resident(topology: Topology, residents: dict[str, _Resident], vmid: str) -> _Resident | None:
-    """Look at a guest and note it; None when it is gone or a template, which nothing becomes of."""
-    guest = topology.guests.get(vmid)
-    if guest is None or guest.template:
-        return None
-    service = service_of(topology.facts, vmid) or ""
-    found = residents[vmid] = _Resident(
-        guest.name,
-        guest.node,
-        tuple(topology.storages_of(guest, "runtime", "start")),
-        service,
-        bool(service) and _is_started(topology, service),
-        any(not use.storage and not use.shared and use.need == "runtime" for use in guest.uses),
-        f"guest/{vmid}",
-        at(f"guest/{vmid}", START),
-    )
-    return found
 
 
 def _on_nodes(states: Mapping[str, State]) -> Mapping[str, Mapping[str, State]]:
@@ -244,7 +197,7 @@ def _on_nodes(states: Mapping[str, State]) -> Mapping[str, Mapping[str, State]]:
     return found
 
 
-def _effect(states: Mapping[str, State], guest: _Resident) -> Effect:
+def _effect(states: Mapping[str, State], guest: Resident) -> Effect:
     if states.get(f"node/{guest.node}") is State.FAILED:
         return Effect.STOPPED
     match states.get(guest.runs):
@@ -254,11 +207,6 @@ def _effect(states: Mapping[str, State], guest: _Resident) -> Effect:
             return Effect.AT_RISK
         case _:
             return Effect.NO_START if states.get(guest.starts) is State.FAILED else Effect.AT_RISK
-
-
-def _is_started(topology: Topology, service: str) -> bool:
-    resource = topology.facts.get(HaResourceDefined, service)
-    return resource is not None and resource.requested in ("started", "enabled")
 
 
 class _Homes:
@@ -271,7 +219,7 @@ class _Homes:
         self._known: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = {}
         self._allowed = _allowed(topology)
 
-    def of(self, guest: _Resident) -> tuple[str, ...]:
+    def of(self, guest: Resident) -> tuple[str, ...]:
         """Return the nodes other than its own on which a guest could run now."""
         if guest.is_bound:
             return ()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from itertools import permutations
+from random import Random
+
 from controller.core.state import CoreState
 from controller.core.topology.domains import domains, network_of_node
 from controller.core.topology.graph import Graph, Group, State, all_of
-from controller.core.topology.impact import Effect, Impact, impact
+from controller.core.topology.impact import Effect, Impact, amid, impact
 from events.base import Event
 from events.definitions import GuestGone, StorageDefined, StorageUndefined, VolumeUse
 from events.entity import Entity, EntityKind
@@ -61,6 +64,26 @@ class TestGraph:
         assert graph.spread(["a", "b"])["cluster"] is State.DEGRADED
         assert graph.spread(["a", "b", "c"])["cluster"] is State.FAILED
 
+    def test_asked_within_some_things_the_answer_is_the_same(self) -> None:
+        """Whoever asks for some things only, and all that they need, is told of these what he would be told when asking for all."""
+        dice = Random("within")
+        for _ in range(200):
+            graph = Graph()
+            for number in range(1, 30):
+                members = [f"n{dice.randrange(number + dice.randrange(3))}" for _ in range(dice.randint(1, 4))]
+                graph.set(
+                    f"n{number}",
+                    [Group(tuple(members), dice.randint(1, len(members))), *all_of(f"n{dice.randrange(30)}")][: dice.randint(1, 2)],
+                )
+            failed = [f"n{dice.randrange(30)}" for _ in range(dice.randint(1, 5))]
+            asked = {f"n{dice.randrange(30)}" for _ in range(3)}
+            within = graph.below(*asked) | asked
+            told = graph.spread(failed)
+
+            assert {name: state for name, state in graph.spread(failed, within).items() if name in within} == {
+                name: state for name, state in told.items() if name in within
+            }
+
     def test_what_is_set_anew_forgets_what_it_needed(self) -> None:
         """A changed need leaves nothing of the old one."""
         graph = Graph()
@@ -78,6 +101,34 @@ class TestGraph:
 
         assert graph.spread(["a"]) == {"a": State.FAILED, "b": State.FAILED}
         assert graph.below("a") == {"a", "b"}
+
+
+class TestAmid:
+    """What one failure touches, beside others."""
+
+    def test_it_is_what_all_of_them_together_do_to_it(self) -> None:
+        """Looking only at what one failure touches, nothing is told otherwise than looking at everything."""
+        state = nfs_cluster(
+            make.storage("nfs2", "nfs", server="10.0.1.101", export="/export/pve"),
+            *(make.guest(200 + number, node, "nfs1", "nfs2") for number, node in enumerate(NODES, 1)),
+            make.managed(201),
+        )
+        topology = state.topology
+        failures = ["nfs-server/10.0.1.100", "nfs-server/10.0.1.101", "node/pve2", f"access/pve1/{NET}", "storage/nfs2@pve3"]
+        for one, *others in permutations(failures, 3):
+            alone, together = impact(topology, [one]), impact(topology, [one, *others])
+            found = amid(topology, alone, [one, *others])
+
+            assert set(found.guests) == {guest for guest in together.guests if guest.vmid in effects(alone)}
+            names = {storage.storage for storage in alone.storages}
+            assert set(found.storages) == {storage for storage in together.storages if storage.storage in names}
+
+    def test_what_nothing_else_hits_stays_as_it_is(self) -> None:
+        """Once only other things are broken, what a failure that is over did is told as it was."""
+        topology = nfs_cluster(make.storage("nfs2", "nfs", server="10.0.1.101", export="/export/pve")).topology
+        alone = impact(topology, ["nfs-server/10.0.1.100"])
+
+        assert amid(topology, alone, ["nfs-server/10.0.1.101"]) == alone
 
 
 class TestNfs:
