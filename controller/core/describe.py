@@ -10,15 +10,16 @@ from typing import Final
 from controller.core import backups
 from controller.core.blast import backups_hit, blast, guests_hit
 from controller.core.causes import CAUSES, Cause
-from controller.core.describe_ceph import ceph_title, ceph_why
+from controller.core.describe_ceph import ceph_title, ceph_why, span
 from controller.core.evidence import Answer
+from controller.core.happenings import Happening
+from controller.core.inference.beforehand import touches
 from controller.core.report import Alternative, Backup, Change, Evidence, Guests, IncidentReport, Moment
 from controller.core.state import CONTROLLER, SEPARATOR, Cell, CoreState, Incident
 from controller.core.topology.impact import Impact
 from controller.core.topology.names import at
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OF_LOAD: Final = frozenset({Cause.NFS_SLOW, Cause.CEPH_SLOW_OPS, Cause.CEPH_RECOVERY_SATURATION})
 _LONGEST_BACKUP: Final = 86_400_000_000
 """Microseconds after which a backup whose end nobody told is over."""
 _MOST_HAPPENINGS = 5
@@ -126,15 +127,20 @@ def _beforehand(state: CoreState, incident: Incident) -> list[str]:
     """Say what was done just before to what is broken, or to the nodes that say so."""
     near = state.recent.before(incident.opened_at)
     concerned = {incident.entity, "cluster", *(f"node/{node}" for node in incident.nodes)}
-    if incident.cause in _OF_LOAD:
-        whole = incident.entity.startswith("ceph")  # all nodes' load meets in one Ceph cluster
-        busy = {one.about for one in near if one.about.startswith("backup/") and incident.opened_at - one.at < _LONGEST_BACKUP}
-        concerned |= {about for about in busy if whole or about.partition("/")[2] in incident.nodes}
-    cluster, _, fsid = incident.entity.partition("/")
-    monitors = f"ceph-mon/{fsid}/" if cluster == "ceph" else None
-    concerned |= {one.about for one in near if monitors and one.about.startswith(monitors)}
-    mine = [one for one in near if one.about in concerned or _is_beneath(state, incident.entity, one.about)]
+    mine = [one for one in near if _concerns(state, incident, one, concerned)]
     return [f"{_ago(incident.opened_at - one.at)}: {one.text}." for one in mine[-_MOST_HAPPENINGS:]]
+
+
+def _concerns(state: CoreState, incident: Incident, one: Happening, concerned: set[str]) -> bool:
+    if one.topic == "backup" and incident.opened_at - one.at >= _LONGEST_BACKUP:
+        return False
+    kind, _, key = incident.entity.partition("/")
+    return (
+        one.about in concerned
+        or (kind == "ceph" and one.about.startswith(f"ceph-mon/{key}/"))
+        or touches(one, incident.cause, incident.entity, incident.nodes)
+        or _is_beneath(state, incident.entity, one.about)
+    )
 
 
 def _is_beneath(state: CoreState, entity: str, storage: str) -> bool:
@@ -145,7 +151,7 @@ def _is_beneath(state: CoreState, entity: str, storage: str) -> bool:
 
 def _ago(micros: int) -> str:
     seconds = max(0, round(micros / 1_000_000))
-    return f"{seconds} s before" if seconds < 300 else f"Since {seconds // 60} min"
+    return f"{seconds} s before" if seconds < 300 else f"{span(seconds)} before"
 
 
 def _harm(hit: Impact | None, frozen: list[str], at_risk: list[str]) -> list[str]:

@@ -56,7 +56,8 @@ class Happening:
     lasts: bool = False
     """Whether it holds until its end is told: maintenance, disarmed HA."""
     topic: str = ""
-    """What it begins or ends, so that the end is told from other things that happen to the same: ``maintenance``, ``arming``, ``flags``."""
+    """What it is about: tells an end from other things that happen to the same, and which faults it makes likelier (``maintenance``,
+    ``flags``, ``boot``, ``iscsi`` …)."""
 
     @property
     def key(self) -> str:
@@ -69,10 +70,9 @@ def happenings(event: Event, node: str, at: int, facts: Facts) -> Iterator[Happe
     match event:
         case StorageConfigChanged():
             yield from _configured(event, at)
-        case NodeBooted():
-            yield Happening(at, f"node/{node}", f"node {node} booted")
-        case NodeUnitStopped() | IscsiInitiatorStopped() | AgentStarted() | AgentStopped():
-            yield Happening(at, f"node/{node}", _service(event, node))
+        case NodeBooted() | NodeUnitStopped() | IscsiInitiatorStopped() | AgentStarted() | AgentStopped():
+            text, topic = _restarted(event, node)
+            yield Happening(at, f"node/{node}", text, topic=topic)
         case BackupStarted():
             where = f" to storage {event.storage}" if event.storage else ""
             yield Happening(at, f"backup/{node}", f"node {node} began a backup{where}", lasts=True, topic="backup")
@@ -92,19 +92,44 @@ def happenings(event: Event, node: str, at: int, facts: Facts) -> Iterator[Happe
         case HaArming():
             yield Happening(at, "cluster", f"HA was {'armed' if event.armed else 'disarmed'}", lasts=not event.armed, topic="arming")
         case IscsiTargetAnnouncement():
-            yield Happening(at, str(event.subject), f"{event.subject.key} announced: {event.text}")
+            yield Happening(at, str(event.subject), f"{event.subject.key} announced: {event.text}", topic="announced")
         case _:
             pass
 
 
-def _service(event: NodeUnitStopped | IscsiInitiatorStopped | AgentStarted | AgentStopped, node: str) -> str:
-    if isinstance(event, NodeUnitStopped):
-        return f"{event.unit} of {node} was {'restarted' if event.restarts else 'stopped'}"
-    if isinstance(event, IscsiInitiatorStopped):
-        return f"iscsid of {node} was stopped"
-    return (
-        f"the agent of {node} started, version {event.version}" if isinstance(event, AgentStarted) else f"the agent of {node} was stopped"
-    )
+def _restarted(event: NodeBooted | NodeUnitStopped | IscsiInitiatorStopped | AgentStarted | AgentStopped, node: str) -> tuple[str, str]:
+    """Return in words what was started anew or stopped of a node, and its topic."""
+    match event:
+        case NodeBooted():
+            return f"node {node} booted", "boot"
+        case NodeUnitStopped():
+            return f"{event.unit} of {node} was {'restarted' if event.restarts else 'stopped'}", _topic(event.unit)
+        case IscsiInitiatorStopped():
+            return f"iscsid of {node} was stopped", "iscsi"
+        case AgentStarted():
+            return f"the agent of {node} started, version {event.version}", "agent"
+        case AgentStopped():
+            return f"the agent of {node} was stopped", "agent"
+
+
+def _topic(unit: str) -> str:
+    return next((topic for prefix, topic in _UNITS if unit.startswith(prefix)), "")
+
+
+_UNITS: Final = (
+    ("iscsid", "iscsi"),
+    ("open-iscsi", "iscsi"),
+    ("multipathd", "multipath"),
+    ("nfs-", "nfs"),
+    ("rpc", "nfs"),
+    ("corosync", "cluster"),
+    ("pve-cluster", "cluster"),
+    ("pve-ha-", "ha"),
+    ("pvestatd", "status"),
+    ("networking", "network"),
+    ("ceph-", "ceph"),
+)
+"""What a service is for, by how its unit's name begins; those of `agent/classify/units.py`."""
 
 
 def _ceph(event: CephFlagsChanged | CephOsdMoved | CephClientSession, at: int, facts: Facts) -> Iterator[Happening]:
@@ -114,7 +139,8 @@ def _ceph(event: CephFlagsChanged | CephOsdMoved | CephClientSession, at: int, f
             name = monitor.partition("/")[2]
             yield Happening(at, f"ceph-mon/{monitor}", f"the kernel of a node lost its session with mon.{name} at {event.address}")
     elif isinstance(event, CephOsdMoved):
-        yield Happening(at, str(event.subject), f"Ceph {_MOVED[event.to].format(osd=event.subject.key.rpartition('/')[2])}")
+        text = f"Ceph {_MOVED[event.to].format(osd=event.subject.key.rpartition('/')[2])}"
+        yield Happening(at, str(event.subject), text, topic="osd")
     elif event.flags:
         yield Happening(at, str(event.subject), f"Ceph flags {', '.join(event.flags)} are set", lasts=True, topic="flags")
     elif event.unset:

@@ -42,7 +42,7 @@ def forget(state: CoreState, cell: Cell, now: int) -> None:
 
 
 def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str, origin: Envelope | None) -> bool:
-    """Take one reading into its cell; return whether the answer changed. Readings older than the cell are late: dropped.
+    """Take one reading into its cell; return whether that is news. Readings older than the cell are late: dropped.
 
     ``origin`` is what says so, None for the controller itself.
     """
@@ -65,13 +65,9 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
     if reading.answer is Answer.BAD:
         cell.planned, cell.layer = reading.planned, reading.layer
     if cell.answer is reading.answer:
-        if cell.expires:
-            # What holds until told otherwise outranks what must be renewed.
-            cell.expires = lasting
-            state.touch("cells", key)
         if meant:
             state.touch("cells", key)
-        return meant
+        return _renew(state, cell, at, lasting) or meant
     again = reading.answer is Answer.BAD and cell.answer is Answer.OK and bool(cell.broke) and at - cell.since < CALM
     still = reading.answer is Answer.BAD and cell.lapsed and at - cell.since < _AWAY
     cell.lapsed = False
@@ -82,7 +78,22 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
     if reading.answer is Answer.BAD:
         cell.broke, cell.silent = cell.broke if again or still else at, reading.silent
         cell.relapsed = at if again else cell.relapsed
+        cell.repeated = again
     state.touch("cells", key)
+    return True
+
+
+def _renew(state: CoreState, cell: Cell, at: int, lasting: int) -> bool:
+    """Take a word that was said before; return whether that shows that it was no accident."""
+    if cell.expires:
+        # What holds until told otherwise outranks what must be renewed.
+        cell.expires = lasting
+        state.touch("cells", cell.key)
+    if cell.answer is not Answer.BAD or cell.repeated or at <= cell.since:
+        return False
+    cell.repeated = True
+    state.version += 1
+    state.touch("cells", cell.key)
     return True
 
 

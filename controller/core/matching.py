@@ -50,6 +50,9 @@ def _incident_of(desk: Desk, verdict: Verdict, taken: set[str]) -> Incident | No
 
 def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     stable_at = max(verdict.stable_at, desk.state.awaited_until) if desk.state.awaited else verdict.stable_at
+    if stable_at > desk.now + desk.timings.longest:
+        desk.again(stable_at)  # it must be said again: no hurry, and nothing that is held for more evidence
+        return
     if stable_at > desk.now:
         desk.hold(min(stable_at, desk.now + SECOND) if desk.state.awaited else stable_at)
         return

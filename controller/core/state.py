@@ -58,6 +58,8 @@ class Cell:
     """Whether the way was last lost without an answer from the far end."""
     planned: bool = False
     """Whether an administrator meant it to be bad."""
+    repeated: bool = False
+    """Whether it was said again since it went bad, or went bad twice: then it was no accident."""
     excerpt: str = ""
     origin: str = ""
     """Identity of the event that brought this answer."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -60,26 +60,40 @@ def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
         cause = Cause.NFS_SERVER_DOWN if entity.startswith(_SERVER) else Cause.ISCSI_PORTAL_DOWN
         if not entity.startswith((_SERVER, _PORTAL)):
             cause = Cause.UNEXPLAINED
-        for group in _since(coherent(cells)):
+        for group, after in _since(coherent(cells), _node):
             # Where only mounts hang, that others get an answer from the server itself says nothing: their mounts must speak.
             index = scene.well_mounts if all(is_of_mount(cell) for cell in group) else scene.well_of
             well = [cell for name in names for cell in index[name] if is_network(cell) and cell.entity == name]
             nodes = {cell.node for cell in group}
-            others = [*_of_others(well, nodes), *later(group, cells)]
+            others = [*_of_others(well, nodes), *after]
             yield suppose(scene, cause, entity, group, others, COMPONENT, quiet=_quiet(scene, entity, nodes, well))
 
 
-def _since(groups: list[list[Cell]]) -> list[list[Cell]]:
-    """Give what a node says later of a thing that it has lost already to the loss: a session fails, a mount hangs, a word is late."""
+def _since(groups: list[list[Cell]], key: Callable[[Cell], Hashable]) -> Iterator[tuple[list[Cell], list[Cell]]]:
+    """Yield each group with the cells that went bad with later ones, and were well when it did.
+
+    What a node says later of a thing that it has lost already belongs to the loss: a session fails, a mount hangs, a word is late.
+    """
     found: list[list[Cell]] = []
+    lost: dict[Hashable, list[Cell]] = {}
     for group in groups:
         rest: list[Cell] = []
         for cell in group:
-            first = next((one for one in found if any(other.node == cell.node for other in one)), None)
-            (rest if first is None else first).append(cell)
+            lost.get(key(cell), rest).append(cell)
+        for cell in rest:
+            lost[key(cell)] = rest
         if rest:
             found.append(rest)
-    return found
+    for number, group in enumerate(found):
+        yield group, later(group, chain.from_iterable(found[number + 1 :]))
+
+
+def _node(cell: Cell) -> Hashable:
+    return cell.node
+
+
+def _pair(cell: Cell) -> Hashable:
+    return cell.node, cell.entity
 
 
 def one_server(scene: Scene, entity: str) -> str:
@@ -141,12 +155,12 @@ def _targets(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypo
         # A session whose portal is lost to its node has not noticed yet: it is no witness of its own.
         unreached = {(cell.node, cell.entity) for cell in reach}
         ways = [cell for cell in ways if (cell.node, cell.entity) not in unreached]
-        for group in coherent([*cells, *reach]):
+        for group, after in _since(coherent([*cells, *reach]), _pair):
             # A target with one portal is down when that portal is: its name says more than the address. One that lost a portal now
             # and had lost the others before lost a portal.
             whole = portals <= {cell.entity for cell in group}
             prior = COMPONENT + (-NAMED if whole else NAMED)
-            yield suppose(scene, Cause.ISCSI_TARGET_DOWN, target, group, [*ways, *later(group, cells)], prior)
+            yield suppose(scene, Cause.ISCSI_TARGET_DOWN, target, group, [*ways, *after], prior)
 
 
 def _rejections(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypothesis]:
@@ -167,11 +181,11 @@ def _subnets(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
     for subnet, cells in grouped(silent, scene.network).items():
         if len({cell.node for cell in cells}) < 2 or len({scene.host(cell.entity) for cell in cells}) < 2:
             continue  # of one thing or one node: that one's own fault says more
-        for group in coherent(cells):
+        for group, after in _since(coherent(cells), _pair):
             ours = {(cell.node, cell.entity) for cell in group}
             others = [cell for cell in scene.well if is_network(cell) and (cell.node, cell.entity) not in ours]
             well = [cell for cell in others if scene.network(cell) == subnet]
-            yield suppose(scene, Cause.STORAGE_SUBNET_DOWN, f"subnet/{subnet}", group, [*well, *later(group, cells)], SUBNET)
+            yield suppose(scene, Cause.STORAGE_SUBNET_DOWN, f"subnet/{subnet}", group, [*well, *after], SUBNET)
 
 
 def _nodes(scene: Scene, lost: list[Cell], daemons: dict[str, list[Cell]]) -> Iterator[Hypothesis]:

@@ -175,10 +175,13 @@ def coherent(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 
 def later(group: Iterable[Cell], cells: Iterable[Cell]) -> list[Cell]:
-    """Return the cells of other groups that a watching observer still saw well when this group went bad."""
+    """Return the cells of other groups that a watching observer still saw well when this group went bad.
+
+    What it says later of a thing that it had lost already is no contradiction: a session fails after its portal, a word is late.
+    """
     mine = list(group)
-    keys, onset = {cell.key for cell in mine}, onset_of(mine)
-    return [cell for cell in cells if cell.key not in keys and cell.notices is not None and cell.broke > onset]
+    lost, onset = {(cell.node, cell.entity) for cell in mine}, onset_of(mine)
+    return [cell for cell in cells if (cell.node, cell.entity) not in lost and cell.notices is not None and cell.broke > onset]
 
 
 def onset_of(cells: Iterable[Cell]) -> int:

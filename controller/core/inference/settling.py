@@ -1,16 +1,19 @@
 """When a verdict may be told: as soon as what can still be reported within a few seconds would not change whose fault it is.
 
 Two futures are looked at beside the present: nobody who may yet report the fault does, and everybody does. When all three agree on whether
-it is one node's own matter or everybody's there is nothing to wait for. That a server's fault turns out to be its whole network's is a
+it is one node's own matter or everybody's there is nothing to wait for, nor for a future that has become unlikely: of thirty nodes that
+should have noticed by chance some second ago, one would have. That a server's fault turns out to be its whole network's is a
 revision a few seconds later, and no reason to be silent until then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from controller.core.evidence import ROOT, SECOND
+from controller.core.inference.ceph import is_ceph
 from controller.core.inference.hypothesis import Hypothesis, as_if_bad, as_if_well
 from controller.core.inference.search import choose
 from controller.core.state import Cell
@@ -20,8 +23,16 @@ FOLLOW_UP: Final = 3 * SECOND
 """A target that closes a session says why within this: the rejected login comes after the broken connection."""
 NFS_SPREAD: Final = 10 * SECOND
 """Kernels of busy nodes report one server's silence within this (measured: 2.1 s; the rest is slack for load)."""
-WEAK: Final = 5 * SECOND
-"""How long a single report of a single node, which may be an accident, must last."""
+CEPH_AGREES: Final = 3 * SECOND
+"""Ceph says what it suffers from before it says what it suffers: OSDs are down in its map before their groups are degraded."""
+_OF_CEPH: Final = frozenset({"active", "redundancy", "recovery", "ops"})
+"""What a Ceph cluster says of itself, with all that its own map tells beneath it."""
+_REMOTE: Final = 3.0
+"""nats; another fault that is by this much less likely now, one in twenty, is not waited for."""
+SOON: Final = SECOND // 4
+"""By this much sooner than at the latest: reports take their time to come and to be looked at."""
+_STEP: Final = SECOND // 2
+"""Between two looks at how likely what has not been reported still is."""
 
 
 def stable_at(
@@ -30,19 +41,27 @@ def stable_at(
     """Return when a verdict is stable, UTC µs."""
     onset = min(cell.broke for cell in roots)
     latest = onset + timings.settle
-    if one.score(len(roots)) <= 0:
-        latest = max(latest, onset + WEAK)
     if any(cell.aspect == "session" and not cell.silent for cell in roots):
         latest = max(latest, max(cell.broke for cell in roots) + FOLLOW_UP)
     if one.quiet:
         latest = max(latest, onset + NFS_SPREAD)
     if roots[0].layer != ROOT:
         # What flaps has an old onset; what is below it speaks anew each time.
-        return max(onset, min(cell.since for cell in roots)) + timings.longest
+        wait = CEPH_AGREES if all(is_ceph(cell) and cell.aspect in _OF_CEPH for cell in roots) else timings.longest - SOON
+        return max(onset, min(cell.since for cell in roots)) + min(wait, timings.longest)
     dues = [due for other in (one, *rivals) for due in other.pending.values() if now < due]
-    if dues and not all(_is_alike(one, candidates, future) for future in (as_if_well, as_if_bad)):
-        latest = max(latest, min(dues))
-    return min(latest, onset + timings.longest)
+    if dues and not (_is_alike(one, candidates, as_if_well) and _is_alike(one, candidates, partial(_as_if_bad, _least(one)))):
+        latest = max(latest, min(*dues, now + _STEP))
+    return min(latest, onset + timings.longest - SOON)
+
+
+def _least(one: Hypothesis) -> float:
+    return one.score(len(one.covers)) - _REMOTE
+
+
+def _as_if_bad(least: float, other: Hypothesis) -> Hypothesis:
+    """Return a hypothesis in the future in which all that it predicts comes true, unless that has become unlikely."""
+    return as_if_bad(other) if other.score(len(other.covers)) >= least else other
 
 
 def _is_alike(one: Hypothesis, candidates: Sequence[Hypothesis], future: Callable[[Hypothesis], Hypothesis]) -> bool:

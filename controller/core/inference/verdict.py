@@ -11,11 +11,13 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import ROOT
+from controller.core.inference.alone import LASTING, SAID_AGAIN, is_contradicted, is_of_one_look, stands_alone
+from controller.core.inference.beforehand import beforehand
 from controller.core.inference.ceph import clusters
 from controller.core.inference.configured import configured
 from controller.core.inference.consequences import follows
 from controller.core.inference.hypothesis import Hypothesis, suppose
-from controller.core.inference.likelihood import DIRECT
+from controller.core.inference.likelihood import DIRECT, HIT
 from controller.core.inference.reaching import reaching
 from controller.core.inference.saying import said
 from controller.core.inference.scene import Scene, onset_of
@@ -72,13 +74,33 @@ def judge(scene: Scene, timings: Timings) -> list[Verdict]:
     """Explain all bad cells of a scene."""
     by_key = {cell.key: cell for cell in scene.bad}
     roots = [cell for cell in scene.bad if cell.layer == ROOT]
-    candidates = sorted(
-        [*reaching(scene, roots), *said(scene, roots), *clusters(scene, roots), *configured(scene, roots)], key=lambda one: one.name
-    )
+    supposed = (*reaching(scene, roots), *said(scene, roots), *clusters(scene, roots), *configured(scene, roots))
+    candidates = sorted((beforehand(scene, one) for one in supposed), key=lambda one: one.name)
     found = [verdict for part in _components(candidates) for verdict in _judge_part(scene, part, by_key, timings)]
     found = _with_consequences(_joined(found), scene.bad, by_key)
     explained = frozenset().union(*(one.cells for one in found)) if found else frozenset()
-    return found + _higher(scene, [cell for cell in scene.bad if cell.key not in explained], by_key, timings)
+    found += _higher(scene, [cell for cell in scene.bad if cell.key not in explained], by_key, timings)
+    return [_with_accidents(scene, one, by_key) for one in found]
+
+
+def _with_accidents(scene: Scene, one: Verdict, by_key: dict[str, Cell]) -> Verdict:
+    """Weigh a verdict against the possibility that its signs are accidents, and let one that may be last first.
+
+    A sign that was said again, or by another node as well, or that agents look at twice before they say it, was no accident twice. What its
+    own witness contradicts must be said again at all.
+    """
+    cells = [by_key[key] for key in one.cells]
+    alone = stands_alone(scene, cells)
+    sure = sum(cell.repeated or not is_of_one_look(cell) for cell in cells) or int(not alone)
+    surplus = one.score + HIT * (len(one.consequences) + sure)
+    share = 1 / (1 + one.confidence * exp(-max(0.0, surplus)))
+    shown = tuple(replace(other, confidence=round(other.confidence * share, 2)) for other in one.alternatives)
+    found = replace(one, confidence=round(min(0.99, max(0.05, one.confidence * share)), 2), alternatives=shown)
+    again = alone and is_contradicted(scene, cells[0])
+    if not (again or (alone and is_of_one_look(cells[0]))) and one.score + HIT * len(one.consequences) > 0:
+        return found
+    least = max(one.onset, min(cell.since for cell in cells)) + (SAID_AGAIN if again else LASTING)
+    return replace(found, stable=lambda: max(one.stable_at, least))
 
 
 def _components(candidates: Sequence[Hypothesis]) -> list[list[Hypothesis]]:
@@ -129,7 +151,7 @@ def _verdict(
     weights = [exp(min(0.0, score - own)) for score, _ in rivals]
     whole = 1 + sum(weights)
     shown = [
-        Rejected(other.cause, other.entity, round(weight / whole, 2), score, _reason(other, cover))
+        Rejected(other.cause, other.entity, weight / whole, score, _reason(other, cover))
         for (score, other), weight in zip(rivals[:_RIVALS], weights, strict=False)
     ]
     return Verdict(
@@ -139,7 +161,7 @@ def _verdict(
         cover,
         frozenset(),
         tuple(sorted(one.against)),
-        round(min(0.99, max(0.05, 1 / whole)), 2),
+        1 / whole,
         own,
         tuple(shown),
         onset_of(roots),
@@ -228,6 +250,7 @@ def _of_level(scene: Scene, cells: list[Cell]) -> list[Hypothesis]:
     found = [suppose(scene, Cause.ALL_PATHS_DOWN, entity, group, (), DIRECT) for entity, group in merged.items()]
     taken = {cell.key for group in merged.values() for cell in group}
     free = [cell for cell in cells if cell.key not in taken]
-    rest = sorted([*said(scene, free), *clusters(scene, free)], key=lambda one: one.name)
+    supposed = (*said(scene, free), *clusters(scene, free))
+    rest = sorted((beforehand(scene, one) for one in supposed), key=lambda one: one.name)
     keys = {cell.key for cell in cells} - taken
     return found + greedy(rest, keys, (), NEVER).faults

@@ -1,0 +1,61 @@
+"""A word that stands alone: one node said one thing once, and nothing else bears it out. It may be an accident.
+
+Whoever looks all the time looks again soon, and takes back what was not so. What the same node finds well of the same thing speaks
+against its word all the while: then only its saying so again, as agents do each minute, makes it worth anybody's time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from controller.core.evidence import MOUNTS, SECOND
+from controller.core.inference.scene import Scene, is_network, is_of_mount, kind_of
+from controller.core.state import Cell
+from events.host import NodeIscsi
+
+LASTING: Final = 5 * SECOND
+"""How long a word that may be an accident must last: for as long as whoever said it takes to look again."""
+NEAR: Final = 15 * SECOND
+"""Two nodes that say the same within this speak of one thing, and not by accident."""
+SAID_AGAIN: Final = 200 * SECOND
+"""Within this whoever goes on finding it bad has said so again."""
+
+
+_ASKED_ONCE: Final = frozenset({("nfs-server", "name")})
+"""What an agent says of a thing itself without having looked twice: a name server may be busy."""
+
+
+def stands_alone(scene: Scene, cells: Iterable[Cell]) -> bool:
+    """Tell whether these are one word of somebody who looks all the time, said once, and nobody else says the like of the same thing."""
+    first, *others = cells
+    if others or first.notices is None or first.repeated:
+        return False
+    alike = (one for one in scene.bad if one.entity == first.entity and one.aspect == first.aspect and one.key != first.key)
+    return not any(abs(one.broke - first.broke) < NEAR for one in alike)
+
+
+def is_of_one_look(cell: Cell) -> bool:
+    """Tell whether one unlucky look is enough to say so. Denials, stale handles, identities and delays are seen twice before."""
+    return is_network(cell) or kind_of(cell) in _ASKED_ONCE
+
+
+def is_contradicted(scene: Scene, cell: Cell) -> bool:
+    """Tell whether the same node finds well what could not be well if its word were true."""
+    if cell.aspect == "redundancy":
+        return _keeps_all_sessions(scene, cell)
+    if not is_network(cell) or is_of_mount(cell) or cell.via == MOUNTS:
+        return False  # a server that answers may hang all the same as soon as it needs its disks
+    if cell.aspect == "session" and not cell.silent:
+        return False  # its target was reached, and closed it
+    others = (*scene.well_of[cell.entity], *scene.well_mounts[cell.entity])
+    return any(one.node == cell.node and one.entity == cell.entity and one.notices is not None and is_network(one) for one in others)
+
+
+def _keeps_all_sessions(scene: Scene, cell: Cell) -> bool:
+    """Tell whether a node has all sessions over which it reaches a LUN that is said to have lost a path."""
+    known = scene.topology.facts.get(NodeIscsi, cell.node)
+    lun = cell.entity.partition("/")[2]
+    targets = {f"iscsi-target/{one.target}" for one in known.sessions if lun in one.luns} if known is not None else set()
+    sessions = [one for name in sorted(targets) for one in scene.well_of[name] if one.aspect == "session" and one.node == cell.node]
+    return any(one.notices is not None for one in sessions)
