@@ -140,7 +140,12 @@ def are_apart(plan: Plan, faults: Sequence[Fault]) -> bool:
 
 
 def is_beneath(plan: Plan, one: Fault, other: Fault) -> bool:
-    """Tell whether all that one fault takes away is needed by nobody while the other lasts: LUNs and groups of a lost target."""
+    """Tell whether nobody can miss what one fault takes away while the other lasts.
+
+    LUNs and groups of a lost target are needed by nobody; data that lacks copies, or serves nothing, does so by OSDs that are down.
+    """
+    if {mark[:2] for mark in one.marks} <= _OF_LOST_OSDS:
+        return any(mark[0] in {"osd", "node", "cut", "subnet"} for mark in other.marks)
     world = World(plan)
     world.set(other.marks)
     things = {lun: target for target in plan.targets for lun in target.luns}
@@ -152,6 +157,9 @@ def is_beneath(plan: Plan, one: Fault, other: Fault) -> bool:
         or all(world.service(node, portal) for portal in target.portals)
         for node, target in upper
     )
+
+
+_OF_LOST_OSDS: Final = {("ceph", "degraded"), ("ceph", "inactive")}
 
 
 def _judged(judges: Judges, trial: Trial, seed: str) -> Result:

@@ -54,6 +54,7 @@ _WEAKENED: Final = frozenset(
     }
 )
 """The thing still serves."""
+_OVER: Final = frozenset({IncidentState.RECOVERING, IncidentState.RESOLVED})
 _OF_POOLS: Final = frozenset(
     {
         Cause.CEPH_OSD_DOWN,
@@ -77,6 +78,8 @@ def blast(state: CoreState, incident: Incident) -> Impact | None:
     if own is None:
         return None
     alone = impact(state.topology, own)
+    if incident.state in _OVER:
+        return alone  # what others do to its guests now is their matter
     live = [one for one in state.live_incidents() if one.cause not in _WEAKENED]
     together = sorted({name for one in live for name in _failed(state, one) or ()})
     if incident.cause in _WEAKENED or set(together) <= set(own):
@@ -102,7 +105,7 @@ def _failed(state: CoreState, incident: Incident) -> list[str] | None:
 
 def backups_hit(state: CoreState, incident: Incident, found: Impact, now: int) -> list[Backup]:
     """Return the backup jobs that fail soon; none when what broke still serves, or serves again."""
-    if incident.cause in _WEAKENED or incident.state in {IncidentState.RECOVERING, IncidentState.RESOLVED}:
+    if incident.cause in _WEAKENED or incident.state in _OVER:
         return []
     return due(state.topology, found, now)
 

@@ -109,7 +109,8 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
     lines = [f"Reported by {len(observers)} of {max(len(alive), len(observers))} nodes: {_names(observers, 8)}."]
     well = [state.cells[key] for key in incident.against if key in state.cells]
     if well:
-        lines.append(f"Against it: {_names(sorted({cell.node for cell in well}))} still reach it.")
+        still = _names(sorted({cell.entity.replace("/", " ", 1) for cell in well}), 3)
+        lines.append(f"Against it: still well on {_names(sorted({cell.node for cell in well}))}: {still}.")
     lines += _comparison(state, incident, roots)
     lines += ceph_why(state, incident, roots, consequences)
     lines += _beforehand(state, incident)

@@ -161,7 +161,7 @@ def _outlasting(desk: Desk) -> set[str]:
     found = set()
     for cell in higher:
         roots = [one for one in over if one.since > cell.since > one.broke - desk.timings.longest]
-        if follows(cell, roots):
+        if follows(cell, roots, desk.state.topology):
             found.add(cell.key)
             desk.again(max(one.since for one in roots) + hold)
     return found
@@ -171,7 +171,8 @@ def _excused(desk: Desk, incident: Incident) -> set[str]:
     """Return cells that a recovering incident still answers for, and take in those that turned bad late."""
     roots = [desk.state.cells[key] for key in incident.roots if key in desk.state.cells]
     owned = {key for one in desk.state.live_incidents() for key in one.cells}
-    late = [key for key, cell in desk.state.cells.items() if cell.answer is Answer.BAD and key not in owned and follows(cell, roots)]
+    topology, cells = desk.state.topology, desk.state.cells.items()
+    late = [key for key, cell in cells if cell.answer is Answer.BAD and key not in owned and follows(cell, roots, topology)]
     if late:
         incident.consequences = sorted({*incident.consequences, *late})
         desk.state.touch("incidents", incident.id)

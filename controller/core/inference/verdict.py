@@ -77,7 +77,7 @@ def judge(scene: Scene, timings: Timings) -> list[Verdict]:
     supposed = (*reaching(scene, roots), *said(scene, roots), *clusters(scene, roots), *configured(scene, roots))
     candidates = sorted((beforehand(scene, one) for one in supposed), key=lambda one: one.name)
     found = [verdict for part in _components(candidates) for verdict in _judge_part(scene, part, by_key, timings)]
-    found = _with_consequences(_joined(found), scene.bad, by_key)
+    found = _with_consequences(scene, _joined(found), by_key)
     explained = frozenset().union(*(one.cells for one in found)) if found else frozenset()
     found += _higher(scene, [cell for cell in scene.bad if cell.key not in explained], by_key, timings)
     return [_with_accidents(scene, one, by_key) for one in found]
@@ -97,7 +97,7 @@ def _with_accidents(scene: Scene, one: Verdict, by_key: dict[str, Cell]) -> Verd
     shown = tuple(replace(other, confidence=round(other.confidence * share, 2)) for other in one.alternatives)
     found = replace(one, confidence=round(min(0.99, max(0.05, one.confidence * share)), 2), alternatives=shown)
     again = alone and is_contradicted(scene, cells[0])
-    if not (again or (alone and is_of_one_look(cells[0]))) and one.score + HIT * len(one.consequences) > 0:
+    if not (again or (alone and is_of_one_look(cells[0]))) and surplus > 0:
         return found
     least = max(one.onset, min(cell.since for cell in cells)) + (SAID_AGAIN if again else LASTING)
     return replace(found, stable=lambda: max(one.stable_at, least))
@@ -213,13 +213,14 @@ def _union(first: Verdict, other: Verdict) -> Verdict:
     )
 
 
-def _with_consequences(found: list[Verdict], bad: list[Cell], by_key: dict[str, Cell]) -> list[Verdict]:
+def _with_consequences(scene: Scene, found: list[Verdict], by_key: dict[str, Cell]) -> list[Verdict]:
     """Give each bad cell of a higher layer to the first fault that it can follow from."""
     taken: set[str] = set()
     result = []
     for one in found:
         roots = [by_key[key] for key in one.roots]
-        cells = {cell.key for cell in bad if cell.layer != ROOT and cell.key not in taken and follows(cell, roots)}
+        left = (cell for cell in scene.bad if cell.layer != ROOT and cell.key not in taken)
+        cells = {cell.key for cell in left if follows(cell, roots, scene.topology)}
         taken |= cells
         result.append(replace(one, consequences=frozenset(cells)))
     return result
@@ -233,7 +234,7 @@ def _higher(scene: Scene, rest: list[Cell], by_key: dict[str, Cell], timings: Ti
         level = [cell for cell in left.values() if cell.layer == layer]
         for one in _of_level(scene, level):
             roots = [by_key[key] for key in one.covers]
-            above = frozenset(key for key, cell in left.items() if key not in one.covers and follows(cell, roots))
+            above = frozenset(key for key, cell in left.items() if key not in one.covers and follows(cell, roots, scene.topology))
             found.append(replace(_verdict(scene, one, one.covers, [one], by_key, timings), consequences=above))
             for key in one.covers | above:
                 left.pop(key, None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from controller.core.causes import Cause
 from controller.core.facts import Facts
 from controller.core.happenings import Happening, Recent, happenings
+from controller.core.inference.beforehand import touches
+from controller.core.inference.likelihood import DONE_BEFORE
 from controller.core.report import Change, IncidentReport
 from events.agent import AgentStarted
 from events.base import Event, Seen, Source
-from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, PropertyChange, StorageConfigChanged
+from events.cluster import HaArming, HaNodeMaintenance, NodeBooted, NodeUnitStopped, PropertyChange, StorageConfigChanged
 from events.envelope import Envelope
 from events.nfs import NfsServerReachable, NfsServerUnreachable, NfsSilence
 from faultline.timeline import Timeline
@@ -87,6 +90,34 @@ def test_maintenance_is_mentioned_until_it_ends() -> None:
 
     assert [any("HA maintenance of pve2 began" in line for line in reports[0].why) for reports in (during, after)] == [True, False]
     assert during[0].change is Change.OPENED
+
+
+def test_what_was_done_before_makes_a_fault_likelier_and_hides_nothing() -> None:
+    """A node that lost its server just after its network was restarted is surer of its own fault, which is told with that as a reason."""
+    restarted = NodeUnitStopped(subject="node/pve2", seen=SEEN, unit="networking.service", restarts=True)
+    wells = [(node, up(NEW), 50.0) for node in NODES]
+    lost = [("pve2", down(NEW), 110.0), ("pve2", down(NEW), 111.0), *((node, up(NEW), 112.0) for node in ("pve1", "pve3"))]
+    plain, after = (told(*cluster(NEW), *wells, *done, *lost)[0] for done in ([], [("pve2", restarted, 100.0)]))
+
+    assert (plain.cause, after.cause) == ("node-storage-network",) * 2
+    assert after.score == plain.score + DONE_BEFORE
+    assert "10 s before: networking.service of pve2 was restarted." in after.why
+
+
+def test_what_is_done_to_one_node_touches_that_node_only() -> None:
+    """Maintenance and restarts of one node say nothing of another's faults, flags of a Ceph cluster all of its own."""
+    maintenance = Happening(0, "node/pve1", "HA maintenance of pve1 began", lasts=True, topic="maintenance")
+    noout = Happening(0, "ceph/f", "Ceph flags noout are set", lasts=True, topic="flags")
+    backup = Happening(0, "backup/pve1", "node pve1 began a backup", lasts=True, topic="backup")
+
+    assert touches(maintenance, Cause.NODE_DOWN, "node/pve1", ["pve2", "pve3"])
+    assert touches(maintenance, Cause.CEPH_HOST_DOWN, "ceph-host/f/pve1", ["pve2"])
+    assert not touches(maintenance, Cause.NODE_DOWN, "node/pve2", ["pve1"])
+    assert not touches(maintenance, Cause.NFS_SERVER_DOWN, "nfs-server/10.0.0.1", ["pve1"])
+    assert touches(noout, Cause.CEPH_OSD_DOWN, "ceph-osd/f/1", ["pve1"])
+    assert not touches(noout, Cause.CEPH_OSD_DOWN, "ceph-osd/g/1", ["pve1"])
+    assert touches(backup, Cause.NFS_SLOW, "nfs-export/10.0.0.1:/a", ["pve1"])
+    assert not touches(backup, Cause.NFS_SLOW, "nfs-export/10.0.0.1:/a", ["pve2"])
 
 
 def test_one_thing_told_by_all_nodes_is_one_thing() -> None:

@@ -9,6 +9,7 @@ import pytest
 from controller.core.causes import Cause
 from controller.core.evidence import SECOND, Answer
 from controller.core.facts import Facts
+from controller.core.inference.alone import LASTING, SAID_AGAIN
 from controller.core.inference.scene import Scene, coherent
 from controller.core.inference.verdict import Verdict, judge
 from controller.core.state import Cell
@@ -145,14 +146,36 @@ def test_a_portal_is_told_from_its_target() -> None:
 
 
 def test_what_may_still_be_reported_is_waited_for() -> None:
-    """While other nodes may yet report the same, a single node is not blamed; when their time is over, it is; nobody waits for ever."""
-    signs = bad(["pve1"], A), bad(["pve1"], B), well(NODES[1:], A), well(NODES[1:], B)
-    (early,) = verdicts(*signs, now=1 * SECOND)
+    """While another node may well report the same yet, a single node is not blamed; when its time is over, it is."""
+    signs = bad(["pve1"], A, repeated=True), well(["pve2"], A)
+    (early,) = verdicts(*signs, now=5 * SECOND // 2)
     (late,) = verdicts(*signs, now=4 * SECOND)
 
     assert early.stable_at == 3 * SECOND
     assert late.stable_at <= 4 * SECOND
     assert (late.cause, late.entity) == (Cause.NODE_STORAGE_NETWORK, "node/pve1")
+
+
+def test_what_has_become_unlikely_is_not_waited_for() -> None:
+    """Of seven nodes that must notice within three seconds one would have in the first two: nobody waits for the third."""
+    signs = bad(["pve1"], A), bad(["pve1"], B), well(NODES[1:], A), well(NODES[1:], B)
+    (found,) = verdicts(*signs, now=2 * SECOND)
+
+    assert found.stable_at == Timings().settle
+    assert (found.cause, found.entity) == (Cause.NODE_STORAGE_NETWORK, "node/pve1")
+
+
+def test_a_lone_word_must_last_and_one_that_its_own_node_contradicts_is_said_again() -> None:
+    """One node's one word lasts first; while its mounts still work or its portal answers it must come twice."""
+    portal, session = "iscsi-portal/10.1.0.9:3260", cell("pve1", "iscsi-portal/10.1.0.9:3260", Answer.OK, aspect="session", via=TARGET)
+    (alone,) = verdicts(bad(["pve1"], A))
+    (contradicted,) = verdicts(bad(["pve1"], portal), [session])
+    (repeated,) = verdicts(bad(["pve1"], portal, repeated=True), [session])
+
+    assert alone.stable_at == LASTING
+    assert contradicted.stable_at == SAID_AGAIN
+    assert repeated.stable_at < SAID_AGAIN
+    assert contradicted.confidence < repeated.confidence
 
 
 def test_what_cannot_change_is_told_at_once() -> None:
@@ -173,7 +196,7 @@ def test_who_was_not_heard_since_is_a_weak_witness() -> None:
 
 def test_confidence_and_rivals_are_those_of_the_signs() -> None:
     """The more nodes contradict a rival, the surer the verdict; each rival says why it was set aside."""
-    sure, less = (verdicts(bad(["pve1"], A), well(NODES[1:more], A))[0] for more in (8, 2))
+    sure, less = (verdicts(bad(["pve1"], A, repeated=True), well(NODES[1:more], A))[0] for more in (8, 2))
 
     assert sure.confidence > less.confidence
     assert {one.reason for one in sure.alternatives if one.entity == A} == {f"contradicted by {', '.join(NODES[1:7])}: still well there"}
