@@ -32,6 +32,7 @@ from agent.sources.handover import batches
 from agent.sources.host import HostSource
 from agent.sources.journal_reader import Place
 from agent.sources.journald import JournalSource
+from agent.sources.moment import boot_id
 from agent.sources.pmxcfs import PmxcfsSource
 from agent.sources.sysfs import inventory
 from agent.spool import Limits, Observed, Spool, SpoolDamagedError
@@ -87,20 +88,13 @@ def _moment() -> tuple[int, int]:
     return utc(), time.monotonic_ns() // 1000
 
 
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
-    except OSError:
-        return "unknown"
-
-
 class Agent:
     """One running agent."""
 
     def __init__(self, config: Config, path: Path) -> None:
         self._config = config
         self._path = path
-        self._boot_id = _boot_id()
+        self._boot_id = boot_id()
         self._node = config.node.name
         self._stop = asyncio.Event()
         self._pulse = Pulse()

@@ -21,7 +21,8 @@ from agent.classify.pmxcfs import PmxcfsClassifier
 from agent.errors import AgentError
 from agent.record import RawRecord
 from agent.sources.host import look
-from agent.sources.pmxcfs import Moment, PmxcfsSource
+from agent.sources.moment import Moment
+from agent.sources.pmxcfs import PmxcfsSource
 from agent.sources.pmxcfs_look import ALL
 from controller.config import load_config
 from controller.core.facts import KINDS as FACTS

@@ -29,7 +29,7 @@ from agent.sources.host_files import Tree
 from agent.sources.host_mounts import MOUNTINFO, mounts
 from agent.sources.host_networks import LIVE, networks
 from agent.sources.host_storage import storage
-from agent.sources.pmxcfs import Moment, host_moment
+from agent.sources.moment import Moment, host_moment
 from events.base import Source
 
 _PAUSE: Final = 1.0

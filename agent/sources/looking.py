@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from agent.record import Batch, RawRecord
 from agent.sources.background import Background, Ended
-from agent.sources.pmxcfs import Moment, host_moment
+from agent.sources.moment import Moment, host_moment
 from events.base import Source
 
 _JITTER: Final = 0.1

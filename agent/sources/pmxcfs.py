@@ -28,11 +28,12 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from agent.record import Batch, RawRecord
 from agent.sources.deadline import OneAtATime
 from agent.sources.errors import PmxcfsDeniedError
+from agent.sources.moment import Moment, host_moment, utc_offset
 from agent.sources.pmxcfs_look import ALL, HA, HA_FILES, JOBS_FILES, MANAGER, RRD, STORAGE_CFG, Content, Look, Wanted, look
 from agent.sources.pmxcfs_notify import LocalChanges
 from events.base import Source
@@ -46,23 +47,6 @@ _PAUSE: Final = 0.1
 _SLOW: Final = 10.0
 """Seconds between two looks at what changes all the time: the status daemon and HA's managers write every 10 s."""
 Fields = dict[str, str]
-
-
-class Moment(NamedTuple):
-    """When something was seen: UTC µs since 1970, µs since boot, id of that boot."""
-
-    at: int
-    monotonic: int
-    boot_id: str
-
-
-def host_moment() -> Moment:
-    """Read this host's clocks, on the time bases that journald uses."""
-    return Moment(time.time_ns() // 1000, time.monotonic_ns() // 1000, _boot_id())
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
 
 
 class PmxcfsSource:
@@ -229,7 +213,7 @@ class PmxcfsSource:
         if any(path in found.files for path in JOBS_FILES) and not deferred & set(JOBS_FILES):
             self._jobs_files = {Path(path).stem: _text(found.files.get(path)) for path in JOBS_FILES}
         if self._jobs_files is not None:
-            offset = str(time.localtime().tm_gmtoff // 60)
+            offset = str(utc_offset())
             yield from self._say("jobs", {"what": "jobs", **self._jobs_files, "offset": offset})
 
     def _guests(self, found: Look) -> Iterator[Fields]:

@@ -69,7 +69,7 @@ CALENDAR_READERS: dict[str, str] = {
     "agent/app.py": "the agent's composition root: hands its clock to everything else",
     "controller/clock.py": "the controller's clock, or one for rehearsals; its composition root is given one of them",
     "faultline/check_command.py": "the command line's composition root: suppressions end on a day",
-    "agent/sources/pmxcfs.py": "what is polled has no time of its own: the source stamps it, by a function that tests replace",
+    "agent/sources/moment.py": "what is polled has no time of its own: the source stamps it, by a function that tests replace",
 }
 """Files that may ask what time it is, with the reason. All others are given the time, or a function that tells it."""
 
