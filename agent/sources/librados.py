@@ -25,8 +25,9 @@ _DEBIAN: Final = "/usr/lib/python3/dist-packages"
 """Where Debian keeps modules of its own Python. A virtual environment of the same minor version can load a single one from there."""
 _LEVEL: Final = "info"
 """Least level of the cluster's log that is pushed. At `debug` the monitors tell each reader of each command of each other reader."""
-_LEAN: Final = {"ms_async_op_threads": "1", "librados_thread_count": "1"}
-"""Threads of librados for connections and for what it calls back, three and two by default: we ask one thing at a time."""
+_LEAN: Final = {"ms_async_op_threads": "1", "librados_thread_count": "1", "log_max_recent": "1"}
+"""Threads of librados for connections and for what it calls back, three and two by default: we ask one thing at a time. And how many of
+its own debug lines it keeps for a crash, 500 by default."""
 _REFUSALS: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP))
 """What a monitor or manager answers to a command that the key may not ask (EACCES), or that its release does not know (EINVAL)."""
 _LONGEST: Final = 1024
@@ -143,7 +144,7 @@ class Connection:
             self.close()
             raise self._told("connecting", error) from error
         self._watch: object = None
-        give_back(_LIBRARIES)
+        self._settled = False
 
     def watch(self, pushed: Callable[[Mapping[str, Any]], None]) -> None:
         """Have every new line of the cluster's log passed to a function, which is called in a thread of librados and must not block.
@@ -180,6 +181,12 @@ class Connection:
             return json.loads(answer) if answer.strip() else None
         except ValueError as error:
             raise CephError(f"{prefix}: the answer is no JSON: {error}") from error
+
+    def settle(self) -> None:
+        """Give back, once, what only loading, connecting and first answers needed: 10 MB of 23."""
+        if not self._settled:
+            self._settled = True
+            give_back(_LIBRARIES)
 
     def close(self) -> None:
         """End the connection. May block: librados waits for its own threads."""

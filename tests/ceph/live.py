@@ -14,7 +14,7 @@ from controller.core.report import IncidentReport
 from events.base import State
 from events.envelope import UnknownEvent
 from tests.ceph.agents import Watched
-from tests.ceph.scenarios import Scenario, Truth
+from tests.ceph.scenarios import Scenario, Step, Truth
 from tests.stored import Arrived, Told
 
 SHORT: Final = (
@@ -35,6 +35,9 @@ _NAMED_WITHIN: Final = 30.0
 """Seconds that the controller has from the end of a fault's steps to the incidents that are true."""
 _RESOLVED_WITHIN: Final = 75.0
 """Seconds that it has from a healthy cluster to the end of all incidents."""
+_WRITES: Final = frozenset({"write", "write_all"})
+_STILL: Final = 1.0
+"""Seconds that a cluster must be healthy before a fault: it was calm a moment ago, and was only written to since."""
 _QUIET: Final = 13.0
 """Seconds in which nothing may come when all is over: the core waits 10 s at most before it tells."""
 
@@ -132,7 +135,8 @@ class Stage:
     def __init__(self, watched: Watched) -> None:
         self._watched, self._cluster = watched, watched.cluster
         self._cursor = 0
-        self._open: dict[str, str] = {}
+        self._written: tuple[Step, ...] = ()
+        """How what lies in the pool was written: most scenarios want the same, and none loses it."""
 
     def play(self, case: Scenario) -> Outcome:
         """Play a scenario, from what it prepares to the end of its last incident."""
@@ -145,13 +149,12 @@ class Stage:
             outcome.failed = str(error)
             self._take(outcome)
             self._cluster.recover()
+            self._written = ()
             self._until(outcome, outcome.over, _RESOLVED_WITHIN)
         return outcome
 
     def _play(self, case: Scenario, outcome: Outcome) -> None:
-        for step in case.before:
-            step.run(self._cluster)
-        self._cluster.wait_calm()
+        self._prepare(case)
         self._take(Outcome(case, frozenset()))  # what the preparations gave is no part of the fault
         called, outcome.begun = len(self._watched.duty.calls), time.time()
         for step in case.fault:
@@ -165,7 +168,22 @@ class Stage:
         self._until(outcome, outcome.over, _RESOLVED_WITHIN)
         self._until(outcome, lambda: False, _QUIET if not outcome.wanted else 3.0)
         outcome.calls = len(self._watched.duty.calls) - called
+        if any(step.verb in _WRITES for step in case.fault):
+            self._clear()
+
+    def _prepare(self, case: Scenario) -> None:
+        writes = tuple(step for step in case.before if step.verb in _WRITES)
+        if writes and writes != self._written:
+            self._clear()
+        for step in case.before:
+            if step not in self._written:
+                step.run(self._cluster)
+        self._written = writes or self._written
+        self._cluster.wait_calm(still=_STILL)
+
+    def _clear(self) -> None:
         self._cluster.purge()
+        self._written = ()
 
     def _take(self, outcome: Outcome) -> None:
         events, told, self._cursor = self._watched.stored.since(self._cursor)
