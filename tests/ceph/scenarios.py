@@ -59,6 +59,8 @@ class Scenario:
     """Nobody who asks the monitors gets an answer meanwhile, the cluster's own administrator included."""
     quiet: bool = False
     """An administrator meant it (maintenance, mute): what is true, nobody is to be woken for."""
+    lasting: tuple[Truth, ...] = ()
+    """What may be told as well, when it lasts longer than the 10 s that the controller waits for a cause: a serious check that has none."""
     nodes: Mapping[str, Truth] = field(default_factory=dict)
     """Truths that hold for one node's view only."""
 
@@ -282,6 +284,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         fault=(do("shorten", 1), do("scrub"), do("wait_for", "OSD_SCRUB_ERRORS", "PG_DAMAGED", seconds=120)),
         repair=(do("repair_pool"),),
         truth=(),
+        lasting=(Truth("unexplained", "ceph/{fsid}"),),
         codes=frozenset({"OSD_SCRUB_ERRORS", "PG_DAMAGED"}),
     ),
     Scenario(
@@ -291,6 +294,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         fault=(do("create_filesystem", "cephfs"), do("wait_for", "MDS_ALL_DOWN")),
         repair=(do("remove_filesystem", "cephfs"),),
         truth=(),
+        lasting=(Truth("unexplained", "ceph/{fsid}"),),
         codes=frozenset({"MDS_ALL_DOWN"}),
     ),
     Scenario(
