@@ -28,6 +28,8 @@ _LEVEL: Final = "info"
 _LEAN: Final = {"ms_async_op_threads": "1", "librados_thread_count": "1", "log_max_recent": "1"}
 """Threads of librados for connections and for what it calls back, three and two by default: we ask one thing at a time. And how many of
 its own debug lines it keeps for a crash, 500 by default."""
+_FIRST_ROUNDS: Final = 2
+"""Rounds of questions after which all that is needed now and then has been needed once."""
 _REFUSALS: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP))
 """What a monitor or manager answers to a command that the key may not ask (EACCES), or that its release does not know (EINVAL)."""
 _LONGEST: Final = 1024
@@ -144,7 +146,7 @@ class Connection:
             self.close()
             raise self._told("connecting", error) from error
         self._watch: object = None
-        self._settled = False
+        self._rounds = 0
 
     def watch(self, pushed: Callable[[Mapping[str, Any]], None]) -> None:
         """Have every new line of the cluster's log passed to a function, which is called in a thread of librados and must not block.
@@ -183,9 +185,9 @@ class Connection:
             raise CephError(f"{prefix}: the answer is no JSON: {error}") from error
 
     def settle(self) -> None:
-        """Give back, once, what only loading, connecting and first answers needed: 10 MB of 23."""
-        if not self._settled:
-            self._settled = True
+        """Give back, once, what only loading, connecting and first answers needed. To be called after each round of questions."""
+        self._rounds += 1
+        if self._rounds == _FIRST_ROUNDS:
             give_back(_LIBRARIES)
 
     def close(self) -> None:

@@ -336,7 +336,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         "data moves, OSDs are slow and do recovery first: requests of clients wait",
         before=_DATA,
         fault=(do("slow", 0.25), do("mark_out", 5), do("write", objects=4000, seconds=40), do("wait_for", "SLOW_OPS")),
-        repair=(do("slow", 0), do("mark_in", 5)),
+        # What was kept waiting would fill an OSD once nothing slows it any more: another fault.
+        repair=(do("stop_writing"), do("slow", 0), do("mark_in", 5)),
         truth=(Truth("ceph-recovery-saturation", "ceph/{fsid}"),),
         codes=frozenset({"SLOW_OPS"}),
     ),
@@ -345,7 +346,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         "one OSD answers nobody but is not said to be down (nodown): requests wait for its copies; Ceph says who waits, not for whom",
         before=_DATA,
         fault=(do("set_flag", "nodown"), do("freeze", "osd.4"), do("write", objects=4000, seconds=40), do("wait_for", "SLOW_OPS")),
-        repair=(do("thaw", "osd.4"), do("unset_flag", "nodown")),
+        repair=(do("stop_writing"), do("thaw", "osd.4"), do("unset_flag", "nodown")),
         lasts=20,
         truth=(Truth("ceph-slow-ops", "ceph/{fsid}"),),
         codes=frozenset({"SLOW_OPS", "OSDMAP_FLAGS"}),
