@@ -1,6 +1,6 @@
 """librados: one connection to a Ceph cluster, its commands in JSON, each within a deadline of its own.
 
-The module ``rados`` (Debian's python3-rados) is loaded when the first cluster is to be reached, for it brings 20 MB of libraries along. It
+The module ``rados`` (Debian's python3-rados) is loaded when the first cluster is to be reached, for it takes 15 MB. It
 needs no command line and no child process. Deadlines are librados' own (``rados_mon_op_timeout``, ``client_mount_timeout``): a command that
 no monitor answers comes back as ``ETIMEDOUT``, monitors that were frozen included.
 """
