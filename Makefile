@@ -117,7 +117,7 @@ ceph: ceph-tools ## break a real Ceph cluster in every way, and print what was t
 	@$(BIN)/python -m tests.ceph.run $(CEPH)
 
 .PHONY: ceph-short
-ceph-short: ceph-tools ## the same with eleven faults, wrong keys and frozen monitors (10 minutes); what continuous integration runs
+ceph-short: ceph-tools ## the same with eleven faults, wrong keys and frozen monitors (8 minutes); what continuous integration runs
 	@$(BIN)/python -m pytest -q -m ceph tests/ceph -s -o faulthandler_timeout=600 $(PYTEST)
 
 .PHONY: ceph-tools

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,10 +73,14 @@ class Stored:
         return [(at, decode(bytes(data))) for at, data in rows]
 
     def _open(self) -> sqlite3.Connection:
-        try:
+        with suppress(sqlite3.Error):
             connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
-            connection.execute("SELECT 1 FROM log LIMIT 1")
-        except sqlite3.Error:
-            connection = sqlite3.connect(":memory:")
-            connection.execute("CREATE TABLE log (cursor INTEGER, type TEXT, stored_at INTEGER, data BLOB)")
-        return connection
+            try:
+                connection.execute("SELECT 1 FROM log LIMIT 1")
+            except sqlite3.Error:
+                connection.close()
+                raise
+            return connection
+        empty = sqlite3.connect(":memory:")
+        empty.execute("CREATE TABLE log (cursor INTEGER, type TEXT, stored_at INTEGER, data BLOB)")
+        return empty

@@ -3,8 +3,9 @@
 Looks of a cluster, each ``NAME@CLUSTER``, at the paces of the default configuration:
 
 * ``health`` (each 2 s): ``health detail``. It makes the connection, and is the first to know when no monitor answers.
-* ``map`` (each 30 s, each 10 s while data moves though health is good, and right after whatever is pushed): ``status``, ``osd tree``,
-  ``osd dump``, ``quorum_status``, ``df``; of the first three only what a classifier reads, for a dump of many OSDs is megabytes.
+* ``map`` (each 30 s, each 10 s while groups stand still, or while data moves though health is good, and right after whatever is pushed):
+  ``status``, ``osd tree``, ``osd dump``, ``quorum_status``, ``df``; of the first three only what a classifier reads, for a dump of many
+  OSDs is megabytes.
 * ``load`` (each 30 s while data moves or something is bad, else each 5 min): ``osd perf``, which a manager answers, and nobody without one.
 * ``monitors`` (each 6 s, each 2 s while one is silent): whether each monitor speaks to this node, see :mod:`agent.sources.ceph_monitors`.
 * ``log``: lines of the cluster's log as the monitors push them, about a second after the fact.
@@ -44,7 +45,7 @@ _TYPES: Final = ("rbd", "cephfs")
 _FAST: Final = 2.0
 """Seconds between two looks while something is bad."""
 _MOVING: Final = 10.0
-"""Seconds between two looks at the maps while health is good and data still moves: nothing is pushed at its end."""
+"""Seconds between two looks at the maps while placement groups stand still, or health is good and data still moves: nothing is pushed."""
 _LOAD: Final = 300.0
 _GAP: Final = 0.5
 _MAP_GAP: Final = 2.0
@@ -148,11 +149,13 @@ class Cluster:
         def ask(connection: Connection) -> dict[str, Any]:
             quorum = self._asked_one(connection, "quorum_status")
             self._monitors.learn(quorum)
-            return map_of(quorum, *(self._asked_one(connection, command) for command in ("status", "osd tree", "osd dump", "df")))
+            answers = [self._asked_one(connection, command) for command in ("status", "osd tree", "osd dump", "df")]
+            connection.settle()
+            return map_of(quorum, *answers)
 
         answers = self._asked(ask)
-        # Health is good again before the last copies are made.
-        return Found(answers, not self._restless and _moves(answers))
+        # Health is good again before the last copies are made, and groups that stand still are believed at their second sight.
+        return Found(answers, _stands(answers) or (not self._restless and _moves(answers)))
 
     def load(self) -> Found:
         """Ask for the latency of each OSD."""
@@ -338,8 +341,17 @@ def map_of(quorum: object, status: object, tree: object, dump: object, df: objec
 
 def _moves(answers: Mapping[str, Any]) -> bool:
     """Tell whether some placement group is in another state than clean, by the answer to `status`."""
-    states = _rows(_only(answers.get("status"), ("pgmap",)).get("pgmap"), "pgs_by_state")
-    return any("clean" not in str(row.get("state_name")) for row in states)
+    return any("clean" not in state for state in _states(answers))
+
+
+def _stands(answers: Mapping[str, Any]) -> bool:
+    """Tell whether some placement group serves no I/O."""
+    return any("active" not in state.split("+") for state in _states(answers))
+
+
+def _states(answers: Mapping[str, Any]) -> list[str]:
+    groups = _rows(_only(answers.get("status"), ("pgmap",)).get("pgmap"), "pgs_by_state")
+    return [str(row.get("state_name")) for row in groups]
 
 
 def _rows(answer: object, *names: str) -> list[dict[str, Any]]:

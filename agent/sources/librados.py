@@ -1,6 +1,6 @@
 """librados: one connection to a Ceph cluster, its commands in JSON, each within a deadline of its own.
 
-The module ``rados`` (Debian's python3-rados) is loaded when the first cluster is to be reached, for it brings 20 MB of libraries along. It
+The module ``rados`` (Debian's python3-rados) is loaded when the first cluster is to be reached, for it takes 15 MB. It
 needs no command line and no child process. Deadlines are librados' own (``rados_mon_op_timeout``, ``client_mount_timeout``): a command that
 no monitor answers comes back as ``ETIMEDOUT``, monitors that were frozen included.
 """
@@ -25,8 +25,11 @@ _DEBIAN: Final = "/usr/lib/python3/dist-packages"
 """Where Debian keeps modules of its own Python. A virtual environment of the same minor version can load a single one from there."""
 _LEVEL: Final = "info"
 """Least level of the cluster's log that is pushed. At `debug` the monitors tell each reader of each command of each other reader."""
-_LEAN: Final = {"ms_async_op_threads": "1", "librados_thread_count": "1"}
-"""Threads of librados for connections and for what it calls back, three and two by default: we ask one thing at a time."""
+_LEAN: Final = {"ms_async_op_threads": "1", "librados_thread_count": "1", "log_max_recent": "1"}
+"""Threads of librados for connections and for what it calls back, three and two by default: we ask one thing at a time. And how many of
+its own debug lines it keeps for a crash, 500 by default."""
+_FIRST_ROUNDS: Final = 2
+"""Rounds of questions after which all that is needed now and then has been needed once."""
 _REFUSALS: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP))
 """What a monitor or manager answers to a command that the key may not ask (EACCES), or that its release does not know (EINVAL)."""
 _LONGEST: Final = 1024
@@ -143,7 +146,7 @@ class Connection:
             self.close()
             raise self._told("connecting", error) from error
         self._watch: object = None
-        give_back(_LIBRARIES)
+        self._rounds = 0
 
     def watch(self, pushed: Callable[[Mapping[str, Any]], None]) -> None:
         """Have every new line of the cluster's log passed to a function, which is called in a thread of librados and must not block.
@@ -180,6 +183,12 @@ class Connection:
             return json.loads(answer) if answer.strip() else None
         except ValueError as error:
             raise CephError(f"{prefix}: the answer is no JSON: {error}") from error
+
+    def settle(self) -> None:
+        """Give back, once, what only loading, connecting and first answers needed. To be called after each round of questions."""
+        self._rounds += 1
+        if self._rounds == _FIRST_ROUNDS:
+            give_back(_LIBRARIES)
 
     def close(self) -> None:
         """End the connection. May block: librados waits for its own threads."""

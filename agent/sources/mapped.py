@@ -31,12 +31,16 @@ def mapped() -> frozenset[str]:
 
 
 def give_back(paths: Collection[str]) -> None:
-    """Unmap the pages of these files that are as they are on disk; whoever touches one again gets it from the page cache, or from disk."""
+    """Unmap the pages of these files that are as they are on disk: whoever touches one again gets it from the page cache, or from disk.
+
+    And give the kernel back what the C library holds and nobody uses, now that it has been freed.
+    """
     libc = ctypes.CDLL(None)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     for one in _mappings():
         if one.path in paths and not one.writable and not one.own:
             libc.madvise(one.start, one.end - one.start, _DONTNEED)  # where the kernel refuses, they stay
+    libc.malloc_trim(0)
 
 
 def _mappings() -> Iterator[_Mapping]:

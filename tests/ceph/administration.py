@@ -61,19 +61,19 @@ class Administration:
         """Wait until the cluster is healthy; return how long that took."""
         return self.wait(self.healthy, "HEALTH_OK and all placement groups clean", seconds)
 
-    def wait_calm(self, seconds: float = 120.0) -> None:
-        """Wait until the cluster is healthy and stays so for three seconds: after a fault health comes and goes."""
+    def wait_calm(self, seconds: float = 120.0, still: float = 3.0) -> None:
+        """Wait until the cluster is healthy and stays so for ``still`` seconds: after a fault health comes and goes."""
         deadline = time.monotonic() + seconds
         while True:
             self.wait_healthy(deadline - time.monotonic())
-            calm = time.monotonic() + 3
+            calm = time.monotonic() + still
             while time.monotonic() < calm and _true(self.healthy):
                 time.sleep(0.3)
             if time.monotonic() >= calm:
                 return
 
-    def wait_for(self, *codes: str, seconds: float = 60.0) -> float:
-        """Wait until all these health codes are raised; return how long that took."""
+    def wait_for(self, *codes: str, seconds: float = 90.0) -> float:
+        """Wait until all these health codes are raised; return how long that took. PG_AVAILABILITY takes 60 s (mon_pg_stuck_threshold)."""
         return self.wait(lambda: set(codes) <= set(self.codes()), f"{', '.join(codes)} raised", seconds)
 
     def wait_muted(self, code: str) -> float:

@@ -20,7 +20,7 @@ keyring = "{place}/{node}.keyring"
 """
 _CONTROLLER: Final = """\
 [incidents]
-recovery_hold = 10.0  # 20 s by default; every scenario waits for it once
+recovery_hold = HOLD  # 20 s by default; every scenario waits for it once
 [[webhook]]
 name = "duty"
 url = "URL"
@@ -31,11 +31,13 @@ class Watched:
     """A cluster and those that watch it. A context manager: on entry all agents have told what they see; ended on exit.
 
     Each node has a copy of ceph.conf and of the keyring below ``place``, so that one can be spoilt for itself.
+
+    :param hold: seconds that a fault must be over before the controller calls it resolved.
     """
 
-    def __init__(self, cluster: CephCluster, place: Path) -> None:
+    def __init__(self, cluster: CephCluster, place: Path, hold: float = 10.0) -> None:
         place.mkdir(parents=True)
-        self.cluster, self.place = cluster, place
+        self.cluster, self.place, self._hold = cluster, place, hold
         self.duty = HttpReceiver()
         self.stored = Stored(place / "faultline.db")
         self._site: Site | None = None
@@ -49,7 +51,7 @@ class Watched:
     def __enter__(self) -> Self:
         """Start everything."""
         self.duty.start()
-        controller = CONTROLLER + _CONTROLLER.replace("URL", self.duty.url)
+        controller = CONTROLLER + _CONTROLLER.replace("URL", self.duty.url).replace("HOLD", str(self._hold))
         self._site = Site(self.place, tuple(NODES), agent=AGENT + _AGENT, controller=controller, groups=NODES)
         for node in NODES:
             self.restore(node)

@@ -231,11 +231,15 @@ class CephCluster(Administration):
         if not self.write(pool, objects=objects, object_bytes=object_bytes, seconds=seconds).finished():
             raise CephError(f"{objects} objects of {object_bytes} bytes were not written to {pool} within {seconds} s")
 
-    def purge(self, pool: str = "rbd") -> None:
-        """Remove all objects of a pool, so that what one scenario wrote does not fill another's OSDs."""
+    def stop_writing(self) -> None:
+        """End all writing that goes on."""
         for load_ in self._loads:
             load_.stop()
         self._loads.clear()
+
+    def purge(self, pool: str = "rbd") -> None:
+        """Remove all objects of a pool, so that what one scenario wrote does not fill another's OSDs."""
+        self.stop_writing()
         _run(["rados", "-c", str(self.layout.conf), "purge", pool, "--yes-i-really-really-mean-it"])
 
     def shorten(self, osd: int, pool: str = "rbd") -> None:

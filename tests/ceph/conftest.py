@@ -12,6 +12,9 @@ from tests.ceph.agents import Watched
 from tests.ceph.cluster import CephCluster, missing
 from tests.ceph.cut import no_cuts
 
+_HOLD = 5.0
+"""Seconds that a fault must be over before it is called resolved: more than the moments between an OSD's flaps, and no longer."""
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[CephCluster]:
@@ -26,5 +29,5 @@ def cluster() -> Iterator[CephCluster]:
 def watched(cluster: CephCluster) -> Iterator[Watched]:
     """Yield agents that have told that the cluster is well, and their controller."""
     cluster.wait_calm()
-    with tempfile.TemporaryDirectory(prefix="flw") as place, Watched(cluster, Path(place) / "w") as one:
+    with tempfile.TemporaryDirectory(prefix="flw") as place, Watched(cluster, Path(place) / "w", _HOLD) as one:
         yield one

@@ -114,7 +114,8 @@ def run(suite: str, command: list[str]) -> int:
     :raises LabError: see :func:`build`.
     """
     root = build(suite)
-    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts"]
+    # Whoever ends this process, by whatever signal, ends unshare, and that ends all inside.
+    apart = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts"]
     enter = ["sh", "-c", _ENTER, "sh", str(root), str(_CHECKOUT), *command]
     return subprocess.run([*apart, *enter], check=False, env=_environment()).returncode
 

@@ -59,6 +59,8 @@ class Scenario:
     """Nobody who asks the monitors gets an answer meanwhile, the cluster's own administrator included."""
     quiet: bool = False
     """An administrator meant it (maintenance, mute): what is true, nobody is to be woken for."""
+    lasting: tuple[Truth, ...] = ()
+    """What may be told as well, when it lasts longer than the 10 s that the controller waits for a cause: a serious check that has none."""
     nodes: Mapping[str, Truth] = field(default_factory=dict)
     """Truths that hold for one node's view only."""
 
@@ -282,6 +284,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         fault=(do("shorten", 1), do("scrub"), do("wait_for", "OSD_SCRUB_ERRORS", "PG_DAMAGED", seconds=120)),
         repair=(do("repair_pool"),),
         truth=(),
+        lasting=(Truth("unexplained", "ceph/{fsid}"),),
         codes=frozenset({"OSD_SCRUB_ERRORS", "PG_DAMAGED"}),
     ),
     Scenario(
@@ -291,6 +294,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         fault=(do("create_filesystem", "cephfs"), do("wait_for", "MDS_ALL_DOWN")),
         repair=(do("remove_filesystem", "cephfs"),),
         truth=(),
+        lasting=(Truth("unexplained", "ceph/{fsid}"),),
         codes=frozenset({"MDS_ALL_DOWN"}),
     ),
     Scenario(
@@ -332,7 +336,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         "data moves, OSDs are slow and do recovery first: requests of clients wait",
         before=_DATA,
         fault=(do("slow", 0.25), do("mark_out", 5), do("write", objects=4000, seconds=40), do("wait_for", "SLOW_OPS")),
-        repair=(do("slow", 0), do("mark_in", 5)),
+        # What was kept waiting would fill an OSD once nothing slows it any more: another fault.
+        repair=(do("stop_writing"), do("slow", 0), do("mark_in", 5)),
         truth=(Truth("ceph-recovery-saturation", "ceph/{fsid}"),),
         codes=frozenset({"SLOW_OPS"}),
     ),
@@ -341,7 +346,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         "one OSD answers nobody but is not said to be down (nodown): requests wait for its copies; Ceph says who waits, not for whom",
         before=_DATA,
         fault=(do("set_flag", "nodown"), do("freeze", "osd.4"), do("write", objects=4000, seconds=40), do("wait_for", "SLOW_OPS")),
-        repair=(do("thaw", "osd.4"), do("unset_flag", "nodown")),
+        repair=(do("stop_writing"), do("thaw", "osd.4"), do("unset_flag", "nodown")),
         lasts=20,
         truth=(Truth("ceph-slow-ops", "ceph/{fsid}"),),
         codes=frozenset({"SLOW_OPS", "OSDMAP_FLAGS"}),
