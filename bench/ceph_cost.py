@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from agent.sources.librados import CephError
 from bench.figures import Figure, shown
 from bench.journal_source import make_journal
-from bench.process import MB, cpu, cpu_of_ended_children, mapped, sizes, until_still
+from bench.process import MB, cpu, cpu_of_ended_children, mapped, proportional, sizes, until_still
 from bench.running import BenchError, NotHereError, Running, wait
 from tests.ceph.cluster import CephCluster, missing
 from tests.ceph.layout import CLIENT
@@ -43,6 +43,8 @@ class _Taken(NamedTuple):
     """Per cent of a core."""
     resident: float
     """MB, without the mapped journal, which the kernel takes back at will."""
+    proportional: float
+    """MB, each page divided by the processes that have it: Ceph's daemons and QEMU have the same libraries."""
     own: float
     """MB that no other process uses."""
     threads: int
@@ -69,7 +71,16 @@ def measure(place: Path, seconds: float) -> list[Figure]:
     size = f"{shown(beside.resident)} MB with Ceph, {shown(without.resident)} MB without; threads: {beside.threads}, {without.threads}"
     return [
         Figure(GROUP, "CPU more", more, "% of a core", CPU, "at most", shares),
-        Figure(GROUP, "resident more", beside.resident - without.resident, "MB", MEMORY, "at most", size),
+        Figure(
+            GROUP,
+            "memory more (PSS)",
+            beside.proportional - without.proportional,
+            "MB",
+            MEMORY,
+            "at most",
+            "librados' libraries shared with the cluster's daemons, as on any node that has OSDs or guests on RBD",
+        ),
+        Figure(GROUP, "resident more", beside.resident - without.resident, "MB", note=size),
         Figure(GROUP, "anonymous and shared more", beside.own - without.own, "MB", note="RssAnon + RssShmem: what nobody else uses"),
         Figure(GROUP, f"`ceph health` each {_PACE} s, CPU", loop, "% of a core", note=f"shell loop, {over}; each up to {shown(once)} MB"),
         Figure(GROUP, "agent ÷ loop, CPU", more / loop, note="the agent asks for OSDs, pools and monitors beside, and follows the log"),
@@ -104,7 +115,13 @@ def _agents(place: Path, cluster: CephCluster, seconds: float) -> tuple[_Taken, 
 def _taken(pid: int, since: float, seconds: float) -> _Taken:
     share, size = (cpu(pid) - since) / seconds * 100, sizes(pid)
     resident = (size["VmRSS"] - mapped(pid, ".journal")) / MB
-    return _Taken(share, resident, (size["RssAnon"] + size["RssShmem"]) / MB, len([*Path(f"/proc/{pid}/task").iterdir()]))
+    return _Taken(
+        share,
+        resident,
+        proportional(pid, ".journal") / MB,
+        (size["RssAnon"] + size["RssShmem"]) / MB,
+        len([*Path(f"/proc/{pid}/task").iterdir()]),
+    )
 
 
 def _health(cluster: CephCluster) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -32,14 +33,23 @@ def sizes(pid: int) -> dict[str, int]:
 
 def mapped(pid: int, suffix: str) -> int:
     """Return how many resident bytes belong to mappings of files with a suffix."""
-    found, counts = 0, False
+    return sum(size for path, size in _mappings(pid, "Rss:") if path.endswith(suffix))
+
+
+def proportional(pid: int, without: str) -> int:
+    """Return the bytes of a process with each page divided by the processes that have it (PSS), but for files with a suffix."""
+    return sum(size for path, size in _mappings(pid, "Pss:") if not path.endswith(without))
+
+
+def _mappings(pid: int, what: str) -> Iterator[tuple[str, int]]:
+    """Yield each mapping's path and one of its sizes in /proc/PID/smaps, bytes."""
+    path = ""
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         fields = line.split()
         if "-" in fields[0]:
-            counts = fields[-1].endswith(suffix)
-        elif counts and fields[0] == "Rss:":
-            found += int(fields[1]) * 1024
-    return found
+            path = fields[-1]
+        elif fields[0] == what:
+            yield path, int(fields[1]) * 1024
 
 
 def until_still(pid: int, what: str) -> None:

@@ -150,7 +150,6 @@ class Cluster:
             quorum = self._asked_one(connection, "quorum_status")
             self._monitors.learn(quorum)
             answers = [self._asked_one(connection, command) for command in ("status", "osd tree", "osd dump", "df")]
-            connection.settle()
             return map_of(quorum, *answers)
 
         answers = self._asked(ask)

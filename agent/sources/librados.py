@@ -19,7 +19,6 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 from agent.errors import TemporaryError
-from agent.sources.mapped import give_back, mapped
 
 _DEBIAN: Final = "/usr/lib/python3/dist-packages"
 """Where Debian keeps modules of its own Python. A virtual environment of the same minor version can load a single one from there."""
@@ -28,16 +27,10 @@ _LEVEL: Final = "info"
 _LEAN: Final = {"ms_async_op_threads": "1", "librados_thread_count": "1", "log_max_recent": "1"}
 """Threads of librados for connections and for what it calls back, three and two by default: we ask one thing at a time. And how many of
 its own debug lines it keeps for a crash, 500 by default."""
-_FIRST_ROUNDS: Final = 2
-"""Rounds of questions after which all that is needed now and then has been needed once."""
 _REFUSALS: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP))
 """What a monitor or manager answers to a command that the key may not ask (EACCES), or that its release does not know (EINVAL)."""
 _LONGEST: Final = 1024
 """Characters of a line that are kept."""
-
-
-_LIBRARIES: Final[set[str]] = set()
-"""Files that came into this process with the module ``rados``."""
 
 
 class CephError(TemporaryError):
@@ -101,7 +94,6 @@ def load() -> ModuleType:
     if spec is None or spec.loader is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise CephError(f"no module rados for Python {version}: install Debian's python3-rados")
-    before = mapped()
     module = importlib.util.module_from_spec(spec)
     sys.modules["rados"] = module
     try:
@@ -109,7 +101,6 @@ def load() -> ModuleType:
     except ImportError as error:
         del sys.modules["rados"]
         raise CephError(f"python3-rados cannot be loaded: {error}") from error
-    _LIBRARIES.update(mapped() - before)
     return module
 
 
@@ -146,7 +137,6 @@ class Connection:
             self.close()
             raise self._told("connecting", error) from error
         self._watch: object = None
-        self._rounds = 0
 
     def watch(self, pushed: Callable[[Mapping[str, Any]], None]) -> None:
         """Have every new line of the cluster's log passed to a function, which is called in a thread of librados and must not block.
@@ -183,12 +173,6 @@ class Connection:
             return json.loads(answer) if answer.strip() else None
         except ValueError as error:
             raise CephError(f"{prefix}: the answer is no JSON: {error}") from error
-
-    def settle(self) -> None:
-        """Give back, once, what only loading, connecting and first answers needed. To be called after each round of questions."""
-        self._rounds += 1
-        if self._rounds == _FIRST_ROUNDS:
-            give_back(_LIBRARIES)
 
     def close(self) -> None:
         """End the connection. May block: librados waits for its own threads."""
