@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from typing import Final
 
-_INTERVAL: Final = 0.25
+_INTERVAL: Final = 0.5
 """Seconds between two beats: often enough to meet what blocks for tens of milliseconds, and too seldom to cost anything."""
-_KEPT: Final = 240
+_KEPT: Final = 120
 """Beats that are remembered: a minute's."""
 
 

@@ -3,7 +3,8 @@
 Three looks, each a record of its own:
 
 * ``paths`` (each second): maps, their paths and all SAN disks from sysfs, which answers from memory even when every path is dead.
-  What there is is read anew when a name or a leg changes and each 30 s; in between only each disk's state and, each 2.5 s, its WWID.
+  What there is is read anew when a block device comes or goes, when a leg changes, and each 30 s; in between only each disk's state and,
+  each 2.5 s, its WWID and the maps' legs.
 * ``daemon`` (each 5 s): multipathd's verdict on each path, see :mod:`agent.sources.multipathd`. It is asked only when its unit runs, for
   with socket activation a question would start it, and starting what an administrator stopped is not ours.
 * ``identity`` (each 5 s, only where rights were given): page 83 from the disk itself, see :mod:`agent.sources.inquiry`.
@@ -78,7 +79,8 @@ class Paths:
     def __init__(self, root: Path = Path("/"), scan: float = _SCAN, identity: float = _IDENTITY) -> None:
         self._sys, self._every, self._identity = Tree(root / "sys"), scan, identity
         self._due = self._identity_due = 0.0
-        self._shape: object = None
+        self._devices: list[str] = []
+        self._legs: list[list[str]] = []
         self._maps: dict[str, Row] = {}
         self._disks: dict[str, _Disk] = {}
         self._names: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -91,11 +93,12 @@ class Paths:
         Of a disk: ``dev``, ``address``, ``via`` (number of its session), ``state``, ``times`` (blocked), ``wwid`` as the kernel writes
         it and ``names`` as multipath does.
         """
-        shape = self._read_shape()
-        if shape != self._shape or time.monotonic() >= self._due:
+        closely = time.monotonic() >= self._identity_due
+        if self._has_changed(closely) or time.monotonic() >= self._due:
             self._scan()
-            self._shape, self._due = self._read_shape(), time.monotonic() + self._every
-        if time.monotonic() >= self._identity_due:
+            self._devices, self._legs = self._sys.names("class/block"), self._read_legs()
+            self._due, closely = time.monotonic() + self._every, True
+        if closely:
             self._identity_due = time.monotonic() + self._identity
             for name, disk in self._disks.items():
                 self._identify(name, disk)
@@ -107,14 +110,16 @@ class Paths:
         """Return the nodes in /dev by which to ask the disks that ran at the last look, by disk. Callable from any thread."""
         return {disk: next(iter(self._sys.names(f"{path}/scsi_generic")), disk) for disk, path in self._running.items()}
 
-    def _read_shape(self) -> object:
-        """Return what tells that the maps or the disks are others than before."""
-        return self._sys.names("class/block"), [self._sys.names(f"class/block/{dm}/slaves") for dm in self._maps]
+    def _has_changed(self, closely: bool) -> bool:
+        """Tell whether the disks or, where looked at closely, the maps are others than before."""
+        return self._sys.names("class/block") != self._devices or (closely and self._read_legs() != self._legs)
+
+    def _read_legs(self) -> list[list[str]]:
+        return [self._sys.names(f"class/block/{dm}/slaves") for dm in self._maps]
 
     def _scan(self) -> None:
         found = blocks(self._sys)
         by_name = {row["dm"]: row["name"] for row in found if "dm" in row}
-        self._identity_due = 0.0
         self._maps, self._disks, self._names = {}, {row["disk"]: self._san(row) for row in disks(self._sys)}, {}
         for row in maps(self._sys, found):
             dm, legs = by_name[row["map"]], row["disks"].split()
