@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from controller.core.causes import Cause
 from controller.core.report import Alternative, Evidence, IncidentReport
 from controller.core.words import counted, fault, sign
 
@@ -60,10 +59,13 @@ def said(one: Evidence) -> str:
     """Return what a node says, as the rest of a sentence that begins with its name."""
     words = sign(one.entity, one.aspect, bad=one.state == "bad")
     if one.state == "unknown":
-        return f"is not heard; it last said that it {sign(one.entity, one.aspect, bad=one.speaks != 'against')}"
+        return f"{sign(one.entity, one.aspect, bad=one.speaks != 'against')}, and nothing is known since"
     if one.speaks == "against":
         return f"{words}, and did not when this began" if one.state == "bad" else f"still {words}"
-    return words if one.state == "bad" else f"{words} again"
+    if one.state == "bad":
+        return words
+    # A sign of the fault itself keeps its first proof; of what followed the latest word is shown.
+    return f"{sign(one.entity, one.aspect, bad=True)}, and is well again" if one.speaks == "for" else f"{words} again"
 
 
 def set_aside(report: IncidentReport) -> list[str]:
@@ -72,7 +74,7 @@ def set_aside(report: IncidentReport) -> list[str]:
 
 
 def _fault(one: Alternative) -> str:
-    return fault(Cause(one.cause), one.entity)
+    return fault(one.cause, one.entity)
 
 
 def _signs(signs: Iterable[Evidence], nodes: int) -> RenderableType:

@@ -83,7 +83,7 @@ def _sentences() -> Iterator[tuple[str, int, list[str]]]:
         0,
         ["The target still answers on 10.1.2.1:3260.", "does not reach iSCSI portal 10.1.1.1:3260"],
     )
-    yield ("ceph-mon-quorum", 0, ["gets no answer from the monitors of the Ceph cluster 4b5c8c0a"])
+    yield ("ceph-mon-quorum", 0, ["gets no word from Ceph monitor mon.pve1", "1 of 3 monitors are left: without mon.pve1, mon.pve2."])
     yield ("portal-64", 0, ["and 41 further nodes"])
 
 
@@ -106,6 +106,15 @@ def test_an_incident_whole_is_told_in_the_same_words() -> None:
 
     assert "Set aside iSCSI target iqn.2005-10.org.freenas.ctl:san is down on all its portals: contradicted by pve1, pve3" in text
     assert "pve2 11:08:04 does not reach NFS server 10.1.3.1" in text
+
+
+def test_signs_that_are_over_are_told_as_what_they_were() -> None:
+    """A resolved incident still says what was found, and that it is well again."""
+    last = run(read(SCENARIOS / "network-node")).told[-1]
+
+    assert last.change is Change.RESOLVED
+    assert "pve2 11:08:04 does not reach NFS server 10.1.3.1, and is well again" in printed(last)
+    assert "can use storage nas-vm again" in printed(last)
 
 
 def test_room_is_kept_for_what_speaks_against() -> None:

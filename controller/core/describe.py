@@ -48,6 +48,8 @@ def title(incident: Incident) -> str:
     text = fault(incident.cause, incident.entity, incident.scope)
     if incident.entity.startswith("ceph"):  # all nodes repeat what the monitors say
         return f"{text} (planned)" if incident.planned else text
+    if incident.cause is Cause.NODE_STORAGE_NETWORK:  # others that miss its daemons have lost nothing
+        return text
     nodes = [node for node in incident.nodes if node not in {key_of(incident.entity), CONTROLLER}]
     return f"{text} ({listed(nodes)})" if nodes else text
 

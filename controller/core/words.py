@@ -58,7 +58,7 @@ _SENTENCES: Final[dict[tuple[Cause, str], str]] = {
     (_C.CEPH_MON_QUORUM, "ceph-mon"): "Ceph monitor mon.{part} is out of quorum",
     (_C.CEPH_NEARFULL, "ceph"): "The Ceph cluster {short} is nearly full",
     (_C.CEPH_FULL, "ceph"): "The Ceph cluster {short} is full: writes stop",
-    (_C.STORAGE_CONFIG_CHANGED, "storage"): "storage.cfg of storage {key} was changed, and what it now names does not answer",
+    (_C.STORAGE_CONFIG_CHANGED, "storage"): "Storage {key} was changed in storage.cfg, and what it now names does not answer",
 }
 """Sentences for causes of things of another kind than the cause's own sentence speaks of."""
 
@@ -140,9 +140,15 @@ def sign(entity: str, aspect: str, *, bad: bool) -> str:
     return words[0 if bad else 1].format(it=thing(entity))
 
 
-def fault(cause: Cause, entity: str, scope: str = "") -> str:
-    """Return a sentence that says what broke. ``scope``: the one thing to which a node lost its way."""
+def fault(cause: str, entity: str, scope: str = "") -> str:
+    """Return a sentence that says what broke. ``scope``: the one thing to which a node lost its way.
+
+    A report may be of a newer version, with a cause that nobody knows here.
+    """
     kind, _, key = entity.partition("/")
+    if cause not in CAUSES:
+        return f"{cause}: {thing(entity)}"
+    cause = Cause(cause)
     if cause is Cause.NODE_STORAGE_NETWORK and scope:
         return f"Node {key} lost its way to {thing(scope)}"
     if (cause, kind) in _SENTENCES:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from controller.core.causes import Cause
 from controller.core.inference.saying import DIRECT_CAUSES
 from controller.core.words import OTHER, counted, fault, listed, sign, thing
 from events.base import State
@@ -62,12 +61,19 @@ def test_signs_are_the_rest_of_a_sentence_about_a_node(entity: str, aspect: str,
         ("ceph-full", f"ceph/{FSID}", "", "The Ceph cluster 4b5c8c0a is full: writes stop"),
         ("ceph-mon-quorum", "ceph-mon/f/a", "", "Ceph monitor mon.a is out of quorum"),
         ("lun-wwid-conflict", "multipath-map/pve1/mpatha", "", "The identity of multipath device mpatha of pve1 conflicts"),
+        (
+            "storage-config-changed",
+            "storage/nas",
+            "",
+            "Storage nas was changed in storage.cfg, and what it now names does not answer",
+        ),
+        ("quite-new", "node/pve1", "", "quite-new: node pve1"),
         ("unexplained", "storage/nas", "", "Trouble with storage nas that no known cause explains"),
     ],
 )
 def test_faults_are_whole_sentences(cause: str, entity: str, scope: str, words: str) -> None:
     """What broke is called what it is, also where a cause is of another kind of thing than usual."""
-    assert fault(Cause(cause), entity, scope) == words
+    assert fault(cause, entity, scope) == words
 
 
 def test_numbers_and_lists_read_well() -> None:
