@@ -9,6 +9,7 @@ from typing import Any
 from controller.core import report
 from controller.core.causes import CAUSES
 from controller.core.incident import SENTENCES, TRANSITIONS, IncidentState
+from controller.core.neighbours import TOLD_BY
 from controller.core.report import Change, IncidentReport
 from docs.notes import source_notes
 
@@ -31,10 +32,16 @@ def causes_markdown() -> str:
         "HA can help when the fault is one node's own, so that its guests run elsewhere. It cannot when the storage itself is the domain:",
         "then moving guests moves the trouble.",
         "",
+        "Each is told from its neighbours by what several nodes say of one thing, and by what they still find well. What one node",
+        "says once may be an accident: it must last for 5 s, and be said again where that node's own other signs contradict it. What",
+        "was done just before makes the faults of its kind likelier and stands in the reasons; it hides nothing ([decision",
+        "010](decisions/010-lone-words-and-unlikely-futures.md)).",
+        "",
     ]
     for cause, info in CAUSES.items():
         sentence = info.sentence.format(entity="*entity*")
-        lines += [f"## {cause}", "", f"{sentence}.", "", *[f"- {remedy}" for remedy in info.remedies], ""]
+        lines += [f"## {cause}", "", f"{sentence}.", "", f"**Told from its neighbours:** {TOLD_BY[cause]}", ""]
+        lines += ["**What to do:**", "", *[f"- {remedy}" for remedy in info.remedies], ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.core.report import Change, IncidentReport
+from faultline.explain import said, set_aside
 from faultline.scoring import Score
 
 _COLOURS = {
@@ -75,9 +76,9 @@ def incident(report: IncidentReport) -> RenderableType:
         facts.add_row(Text(name, style="dim"), Text(value))
     parts: list[RenderableType] = [Text(report.title, style="bold"), facts, *_section("Why", report.why)]
     parts += _section("What to do", report.remedies)
-    parts += _section("Set aside", [f"{one.cause} {one.entity}: {one.reason}" for one in report.alternatives])
+    parts += _section("Set aside", set_aside(report))
     parts += _section("Timeline", [f"{clock(one.at)}  {one.change:<10}  {one.text}" for one in report.timeline])
-    evidence = [f"{one.node:<10} {one.state:<8} {one.speaks:<12} {one.entity} ({one.aspect})  {one.excerpt}" for one in report.evidence]
+    evidence = [f"{one.node:<10} {one.at[11:19]}  {said(one)}{': ' + one.excerpt if one.excerpt else ''}" for one in report.evidence]
     return Group(*parts, *_section("Evidence", evidence))
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Final
 
 import pytest
 
+from controller.core.causes import Cause
 from tests.sim.scenario import folders, run
 from tests.sim.script import read
 
 SCENARIOS = list(folders())
+LEAST: Final = 144
+"""Scenarios that Proxmox VE's own HA manager has; there are to be more here."""
 
 
 @pytest.mark.parametrize("folder", SCENARIOS, ids=lambda folder: folder.name)
@@ -43,3 +47,14 @@ def test_scenario_gives_the_same_log_when_its_state_went_through_the_store(folde
 def test_scenario_says_what_it_shows(folder: Path) -> None:
     """Each scenario has a README of one sentence."""
     assert (folder / "README").read_text().strip().endswith(".")
+
+
+def test_there_are_more_scenarios_than_proxmox_ha_has() -> None:
+    """The aim was to have more of them than the simulator that this one learnt from."""
+    assert len(SCENARIOS) > LEAST
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_every_cause_is_the_truth_of_a_scenario(cause: Cause) -> None:
+    """Nothing that an incident may say was never said by one, with a fault behind it."""
+    assert any(claim.name[0] == cause for folder in SCENARIOS for claim in read(folder).claims)

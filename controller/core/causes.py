@@ -233,7 +233,11 @@ CAUSES: Final[dict[Cause, CauseInfo]] = {
         "storage.cfg of {entity} is broken",
         ("Correct the named section: Proxmox VE gives up on all storages of every node until then.",),
     ),
-    Cause.STORAGE_CONFIG_CHANGED: _I("minor", "storage.cfg of {entity} changed", ("Nothing, if it was you.",)),
+    Cause.STORAGE_CONFIG_CHANGED: _I(
+        "minor",
+        "storage.cfg of {entity} changed",
+        ("Compare what the edit names (`server`, `portal`, `export`) with what is there: undo it, or start what it names.",),
+    ),
     Cause.PMXCFS_DOWN: _I(
         "critical", "/etc/pve is not served on node {entity}", ("`systemctl status pve-cluster corosync`, then restart pve-cluster.",)
     ),

@@ -10,7 +10,7 @@ from typing import Final
 from controller.core import backups
 from controller.core.blast import backups_hit, blast, guests_hit
 from controller.core.causes import CAUSES, Cause
-from controller.core.describe_ceph import ceph_title, ceph_why, span
+from controller.core.describe_ceph import ceph_why, span
 from controller.core.evidence import Answer
 from controller.core.happenings import Happening
 from controller.core.inference.beforehand import touches
@@ -18,6 +18,7 @@ from controller.core.report import Alternative, Backup, Change, Evidence, Guests
 from controller.core.state import CONTROLLER, SEPARATOR, Cell, CoreState, Incident
 from controller.core.topology.impact import Impact
 from controller.core.topology.names import at
+from controller.core.words import counted, fault, key_of, listed, sign, thing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_BACKUP: Final = 86_400_000_000
@@ -28,6 +29,8 @@ _MOST_BACKUPS = 5
 """Most backup jobs named in the reasons."""
 _MOST_EVIDENCE = 64
 """Most cells listed in a report: enough for any cluster's verdict, and a mail stays readable."""
+_MOST_AGAINST = 16
+"""Most of them that speak against the verdict."""
 
 
 def rfc3339(at: int) -> str:
@@ -35,27 +38,20 @@ def rfc3339(at: int) -> str:
     return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def key_of(entity: str) -> str:
-    """Return an entity's key without its kind."""
-    return entity.partition("/")[2]
+def _second(at: int) -> str:
+    """Return UTC microseconds since 1970 for people, to the second."""
+    return f"{rfc3339(at)[:19].replace('T', ' ')} UTC"
 
 
 def title(incident: Incident) -> str:
     """Return one sentence for a subject line: what broke, and for whom."""
-    info = CAUSES[incident.cause]
-    text = info.sentence.format(entity=key_of(incident.entity))
-    if incident.cause is Cause.NODE_STORAGE_NETWORK and incident.scope:
-        text = f"Node {key_of(incident.entity)} lost its way to {incident.scope.replace('/', ' ', 1)}"
-    if incident.cause is Cause.PATH_REDUNDANCY_LOST and incident.entity.startswith("iscsi-portal/"):
-        text = f"The path over portal {key_of(incident.entity)} is lost"
+    text = fault(incident.cause, incident.entity, incident.scope)
     if incident.entity.startswith("ceph"):  # all nodes repeat what the monitors say
-        return ceph_title(incident)
+        return f"{text} (planned)" if incident.planned else text
+    if incident.cause is Cause.NODE_STORAGE_NETWORK:  # others that miss its daemons have lost nothing
+        return text
     nodes = [node for node in incident.nodes if node not in {key_of(incident.entity), CONTROLLER}]
-    return f"{text} ({_names(nodes)})" if nodes else text
-
-
-def _names(nodes: list[str], most: int = 5) -> str:
-    return ", ".join(nodes) if len(nodes) <= most else f"{', '.join(nodes[:most])} and {len(nodes) - most} more"
+    return f"{text} ({listed(nodes)})" if nodes else text
 
 
 def report(state: CoreState, incident: Incident, change: Change, at: int) -> IncidentReport:
@@ -106,21 +102,40 @@ def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: 
     """Return the verdict's reasons as sentences, strongest first."""
     observers = sorted({cell.node for cell in roots})
     alive = sorted(name for name, node in state.nodes.items() if not node.silent)
-    lines = [f"Reported by {len(observers)} of {max(len(alive), len(observers))} nodes: {_names(observers, 8)}."]
-    well = [state.cells[key] for key in incident.against if key in state.cells]
-    if well:
-        still = _names(sorted({cell.entity.replace("/", " ", 1) for cell in well}), 3)
-        lines.append(f"Against it: still well on {_names(sorted({cell.node for cell in well}))}: {still}.")
+    lines = [f"Reported by {len(observers)} of {max(len(alive), len(observers))} nodes: {listed(observers, 8)}."]
+    if observers == [CONTROLLER]:
+        lines = ["Noticed by the controller itself."]
+    lines += _contradictions([state.cells[key] for key in incident.against if key in state.cells])
     lines += _comparison(state, incident, roots)
     lines += ceph_why(state, incident, roots, consequences)
     lines += _beforehand(state, incident)
     if consequences:
-        things = sorted({f"{cell.entity.replace('/', ' ', 1)} on {cell.node}" for cell in consequences})
-        lines.append(f"It explains {len(consequences)} further sign(s): {_names(things)}.")
+        lines.append(_further(consequences))
     if incident.proof:
         first = min(incident.proof.items(), key=lambda item: item[1])
         when, excerpt = first[1]
-        lines.append(f"First sign {rfc3339(when)} on {first[0].partition(SEPARATOR)[0]}: {excerpt}")
+        said = f": {excerpt}" if excerpt else ""
+        lines.append(f"First sign at {_second(when)} on {first[0].partition(SEPARATOR)[0]}{said}")
+    return lines
+
+
+def _further(cells: list[Cell]) -> str:
+    """Say what follows from it, each thing once, with the nodes that say so."""
+    nodes: dict[str, set[str]] = {}
+    for cell in cells:
+        nodes.setdefault(sign(cell.entity, cell.aspect, bad=True), set()).add(cell.node)
+    signs = [f"{words} ({listed(sorted(nodes[words]), 3)})" for words in sorted(nodes)]
+    return f"It explains {counted(sum(map(len, nodes.values())), 'further sign')}: {listed(signs)}."
+
+
+def _contradictions(cells: list[Cell]) -> list[str]:
+    """Say who still finds well what should be broken, and who did when it began."""
+    lines = []
+    for still, words in ((True, "Against it: still well on"), (False, "Against it: it was still well when this began on")):
+        found = [cell for cell in cells if (cell.answer is Answer.OK) is still]
+        if found:
+            things = listed(sorted({thing(cell.entity) for cell in found}), 3)
+            lines.append(f"{words} {listed(sorted({cell.node for cell in found}))}: {things}.")
     return lines
 
 
@@ -164,15 +179,16 @@ def _harm(hit: Impact | None, frozen: list[str], at_risk: list[str]) -> list[str
     if frozen:
         managed = sum(bool(guests[vmid].service) for vmid in frozen)
         movable = [vmid for vmid in frozen if guests[vmid].targets]
-        helped = f"{len(movable)} of them could run on another node" if movable else "no other node could run them"
-        lines.append(f"{_guests(frozen)} stand still, {managed} of them managed by HA; {helped}.")
+        helped = f"{_of(len(movable), frozen)} could run on another node" if movable else f"no other node could run {_them(frozen)}"
+        by_ha = f"{_of(managed, frozen)} managed by HA" if len(frozen) > 1 else "managed by HA" if managed else "not managed by HA"
+        lines.append(f"{_guests(frozen)} {_verb(frozen, 'stand')} still, {by_ha}; {helped}.")
     if at_risk:
-        lines.append(f"{_guests(at_risk)} run on what is left.")
+        lines.append(f"{_guests(at_risk)} {_verb(at_risk, 'run')} on, at risk.")
     return lines
 
 
 def _backup(one: backups.Backup) -> Backup:
-    where = f"storage {one.storage} is gone on {_names(list(one.gone_on))}" if one.gone_on else "they stand still"
+    where = f"storage {one.storage} is gone on {listed(list(one.gone_on))}" if one.gone_on else "they stand still"
     return Backup(job=one.job, due=rfc3339(one.due), storage=one.storage, guests=one.guests, reason=where)
 
 
@@ -186,7 +202,21 @@ def _backups_due(jobs: list[Backup]) -> list[str]:
 
 
 def _guests(vmids: list[str]) -> str:
-    return f"{len(vmids)} guest(s) ({_names(vmids, 8)})"
+    return f"{counted(len(vmids), 'guest')} ({listed(vmids, 8)})"
+
+
+def _verb(names: list[str], verb: str) -> str:
+    return f"{verb}s" if len(names) == 1 else verb
+
+
+def _them(names: list[str]) -> str:
+    return "it" if len(names) == 1 else "them"
+
+
+def _of(some: int, names: list[str]) -> str:
+    """Return how many of these are meant, in words where a number would be clumsy."""
+    words = {0: "none of them", len(names): "all of them" if len(names) > 1 else "it"}
+    return words.get(some, f"{some} of them")
 
 
 def _comparison(state: CoreState, incident: Incident, roots: list[Cell]) -> list[str]:
@@ -200,26 +230,34 @@ def _comparison(state: CoreState, incident: Incident, roots: list[Cell]) -> list
         others = sorted(
             {cell.node for cell in state.cells.values() if cell.entity in names and cell.node not in nodes and cell.answer is Answer.OK}
         )
-        text = f"{_names(sorted(nodes))} lost {_names(lost)}"
-        return [f"{text}; {_names(others)} still use it." if others else f"{text}; no other node reports trouble with it."]
+        text = f"{listed(sorted(nodes))} lost {listed(lost)}"
+        return [f"{text}; {listed(others)} still {_verb(others, 'use')} {_them(lost)}." if others else f"{text}; {_unheard(lost)}."]
     if incident.cause is Cause.ISCSI_PORTAL_DOWN:
-        targets = {cell.via for cell in roots}
+        sessions = [cell for cell in state.cells.values() if cell.aspect == "session" and cell.via]
+        targets = {cell.via for cell in sessions if cell.entity == incident.entity}
         others = sorted(
             {
                 key_of(cell.entity)
-                for cell in state.cells.values()
+                for cell in sessions
                 if cell.via in targets and cell.entity != incident.entity and cell.answer is Answer.OK and cell.key not in keys
             }
         )
-        return [f"The target still answers on {_names(others)}."] if others else []
+        return [f"The target still answers on {listed(others)}."] if others else []
     if incident.cause is Cause.ISCSI_TARGET_DOWN and len(lost) > 1:
-        return [f"All its portals are lost: {_names(lost)}."]
+        ways = {(cell.node, cell.entity) for cell in roots if cell.aspect in reach}
+        whole = len(ways) == len(lost) * len({node for node, _ in ways})
+        return [f"All its portals are lost: {listed(lost)}." if whole else f"Each of its portals is lost to some node: {listed(lost)}."]
     return []
 
 
+def _unheard(lost: list[str]) -> str:
+    return f"no other node reports trouble with {_them(lost)}"
+
+
 def _evidence(state: CoreState, incident: Incident, roots: list[Cell], consequences: list[Cell]) -> Iterator[Evidence]:
-    against = [state.cells[key] for key in incident.against if key in state.cells]
-    yield from (_one(state, incident, cell, "for") for cell in roots)
+    """Yield cells as evidence: of many, room is kept for what speaks against the verdict."""
+    against = [state.cells[key] for key in incident.against if key in state.cells][:_MOST_AGAINST]
+    yield from (_one(state, incident, cell, "for") for cell in roots[: _MOST_EVIDENCE - len(against)])
     yield from (_one(state, incident, cell, "against") for cell in against)
     yield from (_one(state, incident, cell, "consequence") for cell in consequences)
 

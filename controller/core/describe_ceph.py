@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from controller.core.causes import CAUSES, Cause
+from controller.core.causes import Cause
 from controller.core.facts import Facts
 from controller.core.state import Cell, CoreState, Incident
 from events.ceph import CephNearFull, CephRecoveryProgress
@@ -19,14 +19,6 @@ def ceph_name(entity: str) -> str:
     kind, _, key = entity.partition("/")
     fsid, _, name = key.partition("/")
     return _NAMES[kind].format(fsid[:8], name)
-
-
-def ceph_title(incident: Incident) -> str:
-    """Return one sentence for a subject line."""
-    text = CAUSES[incident.cause].sentence.format(entity=ceph_name(incident.entity))
-    if incident.cause is Cause.CEPH_MON_QUORUM and incident.entity.startswith("ceph-mon/"):
-        text = f"Ceph monitor {ceph_name(incident.entity)} is out of quorum"
-    return f"{text} (planned)" if incident.planned else text
 
 
 def ceph_why(state: CoreState, incident: Incident, roots: list[Cell], consequences: list[Cell]) -> list[str]:

@@ -237,8 +237,9 @@ _CEPH_SILENT: Final = frozenset({ceph.CephSilence.NO_REPLY, ceph.CephSilence.NO_
 
 def _ceph_quorum_lost(event: Event) -> Readings:
     assert isinstance(event, ceph.CephQuorumLost)
-    # A node that hears no monitor cannot know whether they have a quorum: first of all it cannot hear them.
-    return (Reading(_subject(event), "quorum", Answer.BAD, layer=ROOT if event.reachable else PATHS),)
+    # A node that hears no monitor, or one only, which may be its own, cannot know whether they have a quorum: first of all it cannot hear
+    # them.
+    return (Reading(_subject(event), "quorum", Answer.BAD, layer=ROOT if event.reachable > 1 else PATHS),)
 
 
 def _ceph_degraded(event: Event) -> Readings:

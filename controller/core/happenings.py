@@ -45,6 +45,10 @@ POINTING: Final = frozenset(
 """Properties of a storage that say where it is and how it is reached."""
 
 
+_FAR_ENDS: Final = frozenset({"server", "server2", "portal"})
+"""Those that name a host."""
+
+
 @dataclass(slots=True)
 class Happening:
     """One thing that happened. ``about``: the node, storage or other entity that it touches; ``points``: it says where a storage is."""
@@ -58,6 +62,9 @@ class Happening:
     topic: str = ""
     """What it is about: tells an end from other things that happen to the same, and which faults it makes likelier (``maintenance``,
     ``flags``, ``boot``, ``iscsi`` …)."""
+
+    names: str = ""
+    """What a storage was pointed at: a server or portal, which may be named no more when its silence is told."""
 
     @property
     def key(self) -> str:
@@ -162,7 +169,8 @@ def _configured(event: StorageConfigChanged, at: int) -> Iterator[Happening]:
     told = {one.storage for one in event.changes}
     for change in event.changes:
         text = f"storage {change.storage}: {change.name} {change.before or 'unset'} → {change.after or 'unset'}"
-        yield Happening(at, f"storage/{change.storage}", text, points=change.name in POINTING)
+        names = (change.after or "") if change.name in _FAR_ENDS else ""
+        yield Happening(at, f"storage/{change.storage}", text, points=change.name in POINTING, names=names)
     for storage in event.changed:
         if storage not in told:
             yield Happening(at, f"storage/{storage}", f"storage {storage} was changed")

@@ -105,7 +105,8 @@ class IncidentReport(Part):
     related: tuple[str, ...] = ()
     """Other entities that the same fault took down."""
     score: float = 0.0
-    """How much better the signs are explained with the cause than without, nats: below 0 they may be an accident."""
+    """How much better the signs are explained with the cause than without, in nats: one more is 2.7 times
+    likelier; below 0 they may be an accident."""
     timeline: tuple[Moment, ...] = ()
     planned: bool = False
     """Whether an administrator meant it (`noout`, a mute, a restart in order): it is listed and streamed, and nobody is called."""

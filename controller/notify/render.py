@@ -9,6 +9,7 @@ from email.utils import format_datetime
 from html import escape
 
 from controller.core.report import Change, IncidentReport
+from controller.core.words import fault
 
 _WORDS = {
     Change.OPENED: "opened",
@@ -60,7 +61,7 @@ def mail(report: IncidentReport, sender: str, to: tuple[str, ...], first: int, a
 
 
 def _sections(report: IncidentReport) -> list[tuple[str, list[str]]]:
-    set_aside = [f"{one.cause} {one.entity}: {one.reason}" for one in report.alternatives]
+    set_aside = [f"{fault(one.cause, one.entity)}: {one.reason}" for one in report.alternatives]
     timeline = [f"{one.at[:19].replace('T', ' ')}  {one.change}: {one.text}" for one in report.timeline]
     sections = [("Why", list(report.why)), ("What to do", list(report.remedies)), ("Set aside", set_aside), ("Timeline (UTC)", timeline)]
     return [(title, lines) for title, lines in sections if lines]

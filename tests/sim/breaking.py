@@ -7,6 +7,7 @@ Nodes are listed with commas. Where they may be left out, all that use the thing
 - ``unresolved NAME [NODES]``; ``denied|stale|slow STORAGE [NODES]``: an export, by its storage.
 - ``rejected|off SAN [NODES]``; ``unmapped|swapped|conflict WWID [NODES]``; ``vg NAME [NODES]``.
 - ``osd N…``; ``mon NODES``; ``ceph degraded|inactive|recovery``; ``ceph nearfull|full|slow POOL-OR-OSD``.
+- ``fence NODES``: HA's manager fences them, though they live.
 - ``node NODES`` dies; ``agent NODES`` stops; ``pmxcfs NODES`` crashes; ``pvestatd NODES`` is stuck.
 - ``quorum``: corosync's network is down; ``split NODES``: these are on one side of it.
 - ``config``: storage.cfg is broken; ``ha SID``: a service is in error.
@@ -57,7 +58,7 @@ def _marks(plan: Plan, words: list[str]) -> Iterator[Mark]:  # noqa: C901, PLR09
             yield from (("osd", number) for number in numbers)
         case ["ceph", *what]:
             yield ("ceph", *what)
-        case ["mon" | "node" | "agent" | "pmxcfs" | "pvestatd" | "split" as what, nodes]:
+        case ["mon" | "node" | "agent" | "pmxcfs" | "pvestatd" | "split" | "fence" as what, nodes]:
             yield from ((what, node) for node in _nodes(plan, nodes))
         case ["quorum"] | ["config"] | ["ha", _]:
             yield tuple(words)

@@ -12,6 +12,8 @@ from events.ceph import (
     CephHostDown,
     CephHostUp,
     CephMonDown,
+    CephMonReachable,
+    CephMonUnreachable,
     CephMonUp,
     CephNearFull,
     CephOpsNormal,
@@ -26,11 +28,13 @@ from events.ceph import (
     CephQuorumLost,
     CephRecoveryCalm,
     CephRecoverySaturated,
+    CephSilence,
 )
 from events.entity import Entity, EntityKind
 from tests.sim.membership import several
 from tests.sim.plan import FSID, Ceph
 from tests.sim.stage import Stage, Watch
+from tests.sim.world import REFUSED, SILENT
 
 _SEEN = Seen(source=Source.CEPH, excerpt="simulated")
 _FAILED, _LOST = "failed", "lost"
@@ -134,6 +138,7 @@ def _too_few(stage: Stage) -> bool:
 
 def _seen_by(stage: Stage, ceph: Ceph, node: str) -> Iterator[Watch]:
     yield _quorum(stage, ceph, node)
+    yield from (_listening(stage, ceph, node, monitor) for monitor in ceph.monitors)
     hosts = {str(number): host for host, osds in ceph.osds for number in osds}
     osds = dict(ceph.osds)
 
@@ -212,21 +217,52 @@ def _recovery(_: str, bad: bool) -> list[Event]:
     return [CephRecoveryCalm(subject=_CLUSTER, seen=_SEEN), CephOpsNormal(subject=_CLUSTER, seen=_SEEN)]
 
 
+def _way(stage: Stage, ceph: Ceph, node: str, monitor: str) -> str:
+    """Return how a node fails to hear a monitor; nothing when it hears it. To one's own no network leads."""
+    if node != monitor and (_is_cut(stage, ceph, node) or _is_cut(stage, ceph, monitor)):
+        return SILENT
+    return REFUSED if stage.world.has("mon", monitor) else ""
+
+
+def _listening(stage: Stage, ceph: Ceph, node: str, monitor: str) -> Watch:
+    """Return whether a node hears a monitor that it connects to.
+
+    It does so each 6 s, each 2 s while one is silent, with a deadline of 1.5 s, hurries when `health` is not answered within 3 s, and
+    believes the second of two looks (agent/sources/ceph.py). Measured on real clusters (README): the first that refuses after 2.0 to
+    3.6 s, the first that is silent after 5.4 s.
+    """
+    subject, address = Entity(EntityKind.CEPH_MON, f"{FSID}/{monitor}"), stage.plan.address(monitor, ceph.public)
+    how = {SILENT: CephSilence.NO_REPLY, REFUSED: CephSilence.REFUSED}
+    return Watch(
+        node,
+        lambda: _way(stage, ceph, node, monitor),
+        lambda word: stage.between(*{SILENT: (4.5, 9.5), REFUSED: (1.8, 6.5)}.get(word, (0.3, 3.6))),
+        lambda word: [CephMonUnreachable(subject=subject, seen=_SEEN, how=how[word], address=address)],
+        lambda: [CephMonReachable(subject=subject, seen=_SEEN, address=address)],
+        typical=SILENT,
+    )
+
+
 def _quorum(stage: Stage, ceph: Ceph, node: str) -> Watch:
-    """Return the monitors' quorum: commands without an answer pass their deadline of 5 s. Those that are left still let a node connect."""
+    """Return whether commands are answered. Nodes whose own monitor is left alone wait longer: it answers for 10 s from its memory."""
 
     def reachable() -> int:
-        return 0 if _is_cut(stage, ceph, node) else sum(not _monitor(stage, ceph, one) for one in ceph.monitors)
+        return sum(not _way(stage, ceph, node, one) for one in ceph.monitors)
 
     def look() -> str | None:
-        if _no_quorum(stage, ceph):
-            return "lost" if not _is_cut(stage, ceph, node) or stage.world.has("subnet", ceph.public) else None
-        return None if _is_cut(stage, ceph, node) else ""
+        if _is_cut(stage, ceph, node) or _no_quorum(stage, ceph):
+            return "lost"
+        return ""
+
+    def wait(word: str) -> int:
+        if not word:
+            return stage.between(1, 4)
+        return stage.between(11, 15) if node in ceph.monitors and not stage.world.has("mon", node) else stage.between(5, 10)
 
     return Watch(
         node,
         look,
-        lambda word: stage.between(5, 10) if word else stage.between(1, 4),
+        wait,
         lambda _: [CephQuorumLost(subject=_CLUSTER, seen=_SEEN, reason="no monitor answers", reachable=reachable())],
         lambda: [CephQuorumFormed(subject=_CLUSTER, seen=_SEEN, leader=ceph.monitors[0], members=ceph.monitors)],
     )

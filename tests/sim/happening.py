@@ -3,19 +3,23 @@
 - ``maintenance NODE on|off``, ``arm``, ``disarm``: HA's manager writes it, every node reads it.
 - ``flags [FLAG…]``: the flags of Ceph's OSD map that are set from now on; ``noout`` makes what is down planned.
 - ``change STORAGE PROPERTY BEFORE AFTER``: a property in storage.cfg; ``-`` for none.
+- ``point STORAGE ADDRESS``: storage.cfg names this NFS server for a storage from now on. Only the storage's own ever answered.
 - ``iscsid NODE``: iscsid is stopped in order; ``announced SAN TEXT…``: the target says that it will go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from events.base import Event, Seen, Source
 from events.ceph import CephFlagsChanged
 from events.cluster import HaArming, HaNodeMaintenance, PropertyChange, StorageConfigChanged
 from events.entity import Entity, EntityKind
 from events.iscsi import IscsiInitiatorStopped, IscsiTargetAnnouncement
-from tests.sim.plan import CLUSTER, FSID
+from tests.sim.inventory import storage_defined
+from tests.sim.plan import CLUSTER, FSID, Server
+from tests.sim.reaching import server_watch
 from tests.sim.stage import Stage
 
 _FILES = Seen(source=Source.PMXCFS, excerpt="simulated")
@@ -30,6 +34,8 @@ class Happenings:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._flags: tuple[str, ...] = ()
+        self._pointed: dict[str, str] = {}
+        """Servers that storage.cfg names now instead of the storages' own."""
 
     def happen(self, words: Sequence[str]) -> None:
         """Do what these words say now.
@@ -52,6 +58,8 @@ class Happenings:
             case ["change", storage, name, before, after]:
                 change = PropertyChange(storage=storage, name=name, before=_value(before), after=_value(after))
                 yield from self._all(lambda: _changed(storage, change))
+            case ["point", storage, address]:
+                yield from self._point(storage, address)
             case ["flags", *flags]:
                 yield from self._flagged(tuple(flags))
             case ["iscsid", node]:
@@ -68,6 +76,21 @@ class Happenings:
     def _all(self, make: Callable[[], Event]) -> Iterator[tuple[str, Event, tuple[float, float]]]:
         # Each agent looks at /etc/pve once a second and sees the change at a moment of its own.
         yield from ((node, make(), (0.3, 1.5)) for node in self._stage.plan.nodes)
+
+    def _point(self, name: str, address: str) -> Iterator[tuple[str, Event, tuple[float, float]]]:
+        """Let all nodes read that a storage has another server, and those that use it ask that server from then on."""
+        stage = self._stage
+        storage = next(one for one in stage.plan.of_type("nfs") if one.id == name)
+        assert storage.server is not None
+        before, server = self._pointed.get(name, storage.server.name), Server(address, address, storage.server.subnet)
+        self._pointed[name] = address
+        change = PropertyChange(storage=name, name="server", before=before, after=address)
+        yield from self._all(lambda: _changed(name, change))
+        yield from self._all(lambda: storage_defined(replace(storage, server=server)))
+        if server.name != storage.server.name:
+            stage.set([("silent", server.entity)])
+            stage.watch(server_watch(stage, node, server, lambda: self._pointed[name] == address) for node in stage.plan.users(storage))
+        stage.changed()
 
     def _flagged(self, flags: tuple[str, ...]) -> Iterator[tuple[str, Event, tuple[float, float]]]:
         before, self._flags = self._flags, flags

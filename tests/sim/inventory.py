@@ -21,7 +21,7 @@ def configured(plan: Plan) -> Iterator[Event]:
     members = tuple(definitions.CorosyncNode(node=one, addresses=(_management(plan, one),)) for one in plan.nodes)
     yield definitions.CorosyncDefined(subject=subject, seen=_CONFIGURED, nodes=members)
     for storage in plan.storages:
-        yield _storage(storage)
+        yield storage_defined(storage)
     if plan.ceph is not None:
         monitors = tuple(definitions.CephMonitor(name=one, address=plan.address(one, plan.ceph.public)) for one in plan.ceph.monitors)
         yield definitions.CephDefined(
@@ -93,7 +93,8 @@ def _mounts(plan: Plan, node: str) -> Iterator[host.Mount]:
             yield host.Mount(source=one.export, target=f"/mnt/pve/{one.id}", type="nfs4" if one.version.startswith("4") else "nfs")
 
 
-def _storage(storage: Storage) -> Event:
+def storage_defined(storage: Storage) -> Event:
+    """Return what storage.cfg says of a storage."""
     values: dict[str, str] = {}
     server = storage.server.name if storage.server else ""
     match storage.type:

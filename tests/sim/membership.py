@@ -23,7 +23,7 @@ from events.cluster import (
 )
 from events.entity import Entity, EntityKind
 from tests.sim.plan import CLUSTER
-from tests.sim.stage import Stage, Watch
+from tests.sim.stage import SECOND, Stage, Watch
 
 _FILES = Seen(source=Source.PMXCFS, excerpt="simulated")
 _JOURNAL = Seen(source=Source.JOURNALD, excerpt="simulated")
@@ -187,14 +187,17 @@ def _fenced(stage: Stage, node: str) -> Watch:
             return None
         if not _has_quorum(stage, node):
             return []  # without quorum there is no HA manager
-        return [one for one in stage.plan.nodes if one in managed and world.has("node", one)]
+        return [one for one in stage.plan.nodes if (one in managed and world.has("node", one)) or world.has("fence", one)]
 
     def tell(one: str, bad: bool) -> list[Event]:
         return [HaNodeFencing(subject=_node(one), seen=_FILES) if bad else HaNodeFenced(subject=_node(one), seen=_FILES, outcome="online")]
 
     watch = several(stage, node, fenced, tell, slow=(0.3, 2), again=0, repeats=False)
     soon = watch.wait
-    watch.wait = lambda word: soon(word) + (60_000_000 if word else 5_000_000)
+    # What is marked as fenced is in that state already.
+    watch.wait = lambda word: (
+        soon(word) + (0 if any(stage.world.has("fence", one) for one in word.split()) else 60 * SECOND if word else 5 * SECOND)
+    )
     return watch
 
 

@@ -6,7 +6,7 @@ few only, the paces of the sources (`agent/sources`) give the rest of the range.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from events.base import Seen, Source
@@ -45,7 +45,7 @@ def nfs_watches(stage: Stage) -> Iterator[Watch]:
     """Yield what every node looks at: servers, their names, the mounts."""
     for server, nodes in stage.plan.servers.items():
         for node in nodes:
-            yield _server(stage, node, server)
+            yield server_watch(stage, node, server)
             yield _kernel(stage, node, server)
             if server.is_named:
                 yield _name(stage, node, server)
@@ -61,7 +61,8 @@ def storage_watches(stage: Stage) -> Iterator[Watch]:
             yield _storage(stage, node, storage)
 
 
-def _server(stage: Stage, node: str, server: Server) -> Watch:
+def server_watch(stage: Stage, node: str, server: Server, asked: Callable[[], bool] = lambda: True) -> Watch:
+    """Return whether a node reaches an NFS server, as long as it is ``asked`` at all."""
     subject, world = Entity(EntityKind.NFS_SERVER, server.name), stage.world
     how = {SILENT: NfsSilence.NO_REPLY, REFUSED: NfsSilence.REFUSED}
 
@@ -72,7 +73,7 @@ def _server(stage: Stage, node: str, server: Server) -> Watch:
 
     return Watch(
         node,
-        lambda: world.service(node, server),
+        lambda: world.service(node, server) if asked() else None,
         wait,
         lambda word: [NfsServerUnreachable(subject=subject, seen=_PROBE, how=how[word])],
         lambda: [NfsServerReachable(subject=subject, seen=_PROBE)],

@@ -121,7 +121,8 @@ def _monitors(scene: Scene, fsid: str, cells: list[Cell]) -> Iterator[Hypothesis
     for entity, group in _grouped(mons, lambda cell: cell.entity).items():
         said = any(cell.aspect == "up" for cell in group)
         nodes = {cell.node for cell in group}
-        reached = [cell for cell in scene.well_of[entity] if cell.aspect == "reach" and cell.entity == entity and cell.node not in nodes]
+        heard = (*scene.well_of[entity], *scene.at_home)
+        reached = [cell for cell in heard if cell.aspect == "reach" and cell.entity == entity and cell.node not in nodes]
         yield suppose(scene, Cause.CEPH_MON_QUORUM, entity, group, () if said else reached, DIRECT if said else COMPONENT)
     cluster = f"ceph/{fsid}"
     lost = [cell for cell in cells if cell.entity == cluster and cell.aspect == "quorum"]
@@ -140,6 +141,8 @@ def _monitors(scene: Scene, fsid: str, cells: list[Cell]) -> Iterator[Hypothesis
         for cell in scene.well
         if cell.node not in nodes and ((cell.entity == cluster and cell.aspect == "quorum") or (not lost and cell.entity in silent))
     ]
+    # Monitors that their own nodes hear while nobody else does are well: their network is not.
+    answered += [cell for cell in scene.at_home if cell.entity in silent]
     if lost or mons:
         yield suppose(scene, Cause.CEPH_MON_QUORUM, cluster, [*lost, *mons], answered, DIRECT if lost else HOST)
 

@@ -14,7 +14,7 @@ from controller.core.happenings import Happening
 from controller.core.inference.likelihood import PROOF, SILENCE, UNLIKE
 from controller.core.state import Cell
 from controller.core.topology.names import at, properties, split
-from controller.core.topology.network import host_of
+from controller.core.topology.network import address_of, host_of
 from controller.core.topology.topology import Topology
 
 NETWORK: Final = frozenset({"nfs-server", "iscsi-portal", "iscsi-session", "server", "ceph-mon"})
@@ -78,6 +78,8 @@ class Scene:
     """Whether somebody may yet report a fault, or be heard: then time alone changes what is likely."""
     well_mounts: dict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
     """Well cells of mounts by their server: who asks the server itself knows sooner, and is heard instead where both speak of it."""
+    at_home: list[Cell] = field(default_factory=list)
+    """Well cells of Ceph monitors that their own node hears: they say that the monitor runs, and nothing of any network."""
     _toward: dict[tuple[str, str], str] = field(default_factory=dict)
     _hosts: dict[str, str] = field(default_factory=dict)
 
@@ -87,6 +89,9 @@ class Scene:
         index, kept = self.well_of, []
         for cell in self.well:
             entity, via = cell.entity, cell.via
+            if self._is_at_home(cell):
+                self.at_home.append(cell)
+                continue
             if via and is_of_mount(cell):
                 self.well_mounts[entity].append(cell)
                 if (cell.node, entity) in asked:
@@ -99,21 +104,44 @@ class Scene:
         self.well = kept
 
     def host(self, entity: str) -> str:
-        """Return the address of an NFS server, portal or other server: two names of one machine have one."""
+        """Return the address of an NFS server, portal, Ceph monitor or other server: two names of one machine have one."""
         found = self._hosts.get(entity)
         if found is None:
-            named = address_in(entity)
+            named = self._given(entity)
             found = self._hosts[entity] = self.topology.names.get(named, named)
         return found
 
+    def _monitor(self, entity: str) -> str:
+        """Return the address of a Ceph monitor, as its cluster lists it; who was never told its name knows it by its address alone."""
+        kind, _, key = entity.partition("/")
+        if kind != "ceph-mon":
+            return ""
+        fsid, _, name = key.partition("/")
+        return next((one.address for one in self.topology.facts.monitors().get(fsid, ()) if one.name == name and one.address), name)
+
+    def _is_at_home(self, cell: Cell) -> bool:
+        if cell.aspect != "reach" or not cell.entity.startswith("ceph-mon/"):
+            return False
+        known, address = self.topology.networks.get(cell.node), address_of(self.host(cell.entity))
+        return known is not None and address in known.addresses
+
     def network(self, cell: Cell) -> str:
-        """Return the network (CIDR) through which a cell's node reaches what the cell is about; empty when that is not known."""
+        """Return the network (CIDR) through which a cell's node reaches what the cell is about; empty when that is not known.
+
+        A monitor that refuses was reached: no network is to blame for it.
+        """
+        if cell.answer is Answer.BAD and not cell.silent and cell.entity.startswith("ceph-mon/"):
+            return ""
         pair = (cell.node, cell.entity)
         found = self._toward.get(pair)
         if found is None:
             known = self.topology.networks.get(cell.node)
-            found = self._toward[pair] = known.toward(address_in(cell.entity)) if known is not None else ""
+            found = self._toward[pair] = known.toward(self._given(cell.entity)) if known is not None else ""
         return found
+
+    def _given(self, entity: str) -> str:
+        """Return the host of an entity as it is given: by a name, where it is given so."""
+        return self._monitor(entity) or address_in(entity)
 
     def beneath(self, storage: str) -> frozenset[str]:
         """Return all that a storage (an entity) needs, on any node: entities."""

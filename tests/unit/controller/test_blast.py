@@ -69,7 +69,7 @@ def test_dead_server_freezes_the_guests_of_all_nodes() -> None:
     assert opened.storages == ("nfs1",)
     assert opened.guests.frozen == ("101", "102", "103")
     assert not opened.ha_can_help
-    assert "3 guest(s) (101, 102, 103) stand still, 3 of them managed by HA; no other node could run them." in opened.why
+    assert "3 guests (101, 102, 103) stand still, all of them managed by HA; no other node could run them." in opened.why
 
 
 def test_lost_portal_freezes_nobody() -> None:
