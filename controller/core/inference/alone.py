@@ -17,7 +17,7 @@ from events.host import NodeIscsi
 LASTING: Final = 5 * SECOND
 """How long a word that may be an accident must last: for as long as whoever said it takes to look again."""
 NEAR: Final = 15 * SECOND
-"""Two nodes that say the same within this speak of one thing, and not by accident."""
+"""Two nodes that say the same within this speak of one thing, and not by accident; and so do a fault's root and what follows from it."""
 SAID_AGAIN: Final = 200 * SECOND
 """Within this whoever goes on finding it bad has said so again."""
 

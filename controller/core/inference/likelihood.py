@@ -42,6 +42,8 @@ DIRECT: Final = 2.0
 """What a node says of a thing itself, and what nothing else could be the reason of."""
 DENIED: Final = 1.0
 """Added when a stale handle is taken for a denied export: where all have it, the export is likelier to be another one now."""
+SOME: Final = 0.7
+"""-ln(0.5), for each further node that has it: which nodes an export is denied to is anybody's choice."""
 NODE: Final = 2.5
 """A node that is gone: several kinds of sign at once."""
 CONFIGURATION: Final = 2.0

@@ -8,11 +8,12 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import SECOND
+from controller.core.inference.alone import NEAR
 from controller.core.inference.ceph import host_of_daemon, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
-from controller.core.inference.likelihood import DENIED, DIRECT, NODE
+from controller.core.inference.likelihood import DENIED, DIRECT, NODE, SOME
 from controller.core.inference.reaching import one_server
-from controller.core.inference.scene import Scene, coherent, is_network, kind_of
+from controller.core.inference.scene import Scene, coherent, is_network, kind_of, onset_of
 from controller.core.state import Cell
 
 DIRECT_CAUSES: Final[dict[tuple[str, str], Cause]] = {
@@ -87,16 +88,23 @@ def _handles(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     of_servers = [cell for cell in cells if cell.entity.startswith("nfs-server/")]
     claimed: set[str] = set()
     exports = sorted({cell.entity for cell in cells} - {cell.entity for cell in of_servers})
+    speaking = {(cell.node, server_of(cell.entity)) for cell in cells}
     for export in exports:
         own = [cell for cell in cells if cell.entity == export]
         nodes = {cell.node for cell in own}
-        lines = [cell for cell in of_servers if cell.node in nodes and cell.entity == server_of(export)]
+        lines = [cell for cell in of_servers if cell.entity == server_of(export) and (cell.node in nodes or _is_of(cell, own, speaking))]
         claimed |= {cell.key for cell in lines}
         well = [cell for cell in scene.well_of[export] if cell.entity == export and cell.aspect == "handle"]
         yield suppose(scene, Cause.NFS_STALE_HANDLE, export, [*own, *lines], well, DIRECT)
         of_node = min(nodes) if len(nodes) == 1 else ""
-        yield suppose(scene, Cause.NFS_EXPORT_DENIED, export, [*own, *lines], (), DIRECT + DENIED, scope="handle", of_node=of_node)
+        prior = DIRECT + DENIED + SOME * (len(nodes) - 1)
+        yield suppose(scene, Cause.NFS_EXPORT_DENIED, export, [*own, *lines], (), prior, scope="handle", of_node=of_node)
     yield from _each(scene, [cell for cell in of_servers if cell.key not in claimed])
+
+
+def _is_of(line: Cell, handles: list[Cell], speaking: set[tuple[str, str]]) -> bool:
+    """Tell whether a kernel's line belongs to an export's stale handles, although its node's own word on that export is not there."""
+    return (line.node, line.entity) not in speaking and abs(line.broke - onset_of(handles)) < NEAR
 
 
 _HANDLES: Final = frozenset({("nfs-export", "handle"), ("nfs-server", "handle")})

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
+from controller.core.causes import Cause
 from controller.core.evidence import ROOT, SECOND
 from controller.core.inference.ceph import is_ceph
 from controller.core.inference.hypothesis import Hypothesis, as_if_bad, as_if_well
-from controller.core.inference.search import choose
+from controller.core.inference.search import NEVER, choose, greedy
 from controller.core.state import Cell
 from controller.core.timings import Timings
 
 FOLLOW_UP: Final = 3 * SECOND
-"""A target that closes a session says why within this: the rejected login comes after the broken connection."""
+"""A target that closes sessions says why of the first within this: the rejected login comes after the broken connection."""
 NFS_SPREAD: Final = 10 * SECOND
 """Kernels of busy nodes report one server's silence within this (measured: 2.1 s; the rest is slack for load)."""
 CEPH_AGREES: Final = 3 * SECOND
@@ -41,8 +42,8 @@ def stable_at(
     """Return when a verdict is stable, UTC µs."""
     onset = min(cell.broke for cell in roots)
     latest = onset + timings.settle
-    if any(cell.aspect == "session" and not cell.silent for cell in roots):
-        latest = max(latest, max(cell.broke for cell in roots) + FOLLOW_UP)
+    if one.cause is not Cause.ISCSI_AUTH_REJECTED and (closed := _closed(roots)):
+        latest = max(latest, min(closed) + FOLLOW_UP)
     if one.quiet:
         latest = max(latest, onset + NFS_SPREAD)
     if roots[0].layer != ROOT:
@@ -53,6 +54,12 @@ def stable_at(
     if dues and not (_is_alike(one, candidates, as_if_well) and _is_alike(one, candidates, partial(_as_if_bad, _least(one)))):
         latest = max(latest, min(*dues, now + _STEP))
     return min(latest, onset + timings.longest - SOON)
+
+
+def _closed(roots: Sequence[Cell]) -> list[int]:
+    """Return when targets closed sessions that they may say the reason of: who takes no connections any more rejects no login."""
+    unreached = {cell.entity for cell in roots if cell.aspect == "reach"}
+    return [cell.broke for cell in roots if cell.aspect == "session" and not cell.silent and cell.entity not in unreached]
 
 
 def _least(one: Hypothesis) -> float:
@@ -68,6 +75,7 @@ def _is_alike(one: Hypothesis, candidates: Sequence[Hypothesis], future: Callabl
     """Tell whether in a future the same cells are one node's matter, or everybody's, as they are now."""
     then = [future(other) for other in candidates]
     cells = frozenset().union(*(other.covers for other in then))
-    # What no fault would be worth believing for then may have been an accident.
-    found = [other for other in choose(then, cells) if other.covers & one.covers]
-    return bool(found) and all(other.of_node == one.of_node for other in found)
+    chosen = [other for other in choose(then, cells) if other.covers & one.covers]
+    # That all of it may have been an accident is weighed elsewhere: here something must be the reason of it.
+    found = chosen or [other for other in greedy(then, one.covers, (), NEVER).faults if other.covers & one.covers]
+    return all(other.of_node == one.of_node for other in found)

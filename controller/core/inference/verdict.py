@@ -11,7 +11,7 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import ROOT
-from controller.core.inference.alone import LASTING, SAID_AGAIN, is_contradicted, is_of_one_look, stands_alone
+from controller.core.inference.alone import LASTING, NEAR, SAID_AGAIN, is_contradicted, is_of_one_look, stands_alone
 from controller.core.inference.beforehand import beforehand
 from controller.core.inference.ceph import clusters
 from controller.core.inference.configured import configured
@@ -87,17 +87,18 @@ def _with_accidents(scene: Scene, one: Verdict, by_key: dict[str, Cell]) -> Verd
     """Weigh a verdict against the possibility that its signs are accidents, and let one that may be last first.
 
     A sign that was said again, or by another node as well, or that agents look at twice before they say it, was no accident twice. What its
-    own witness contradicts must be said again at all.
+    own witness contradicts must be said again at all. What was bad long before its root bears out little.
     """
     cells = [by_key[key] for key in one.cells]
-    alone = stands_alone(scene, cells)
+    alone = stands_alone(scene, [cell for cell in cells if cell.key in one.roots or cell.broke > one.onset - NEAR])
     sure = sum(cell.repeated or not is_of_one_look(cell) for cell in cells) or int(not alone)
     surplus = one.score + HIT * (len(one.consequences) + sure)
     share = 1 / (1 + one.confidence * exp(-max(0.0, surplus)))
     shown = tuple(replace(other, confidence=round(other.confidence * share, 2)) for other in one.alternatives)
     found = replace(one, confidence=round(min(0.99, max(0.05, one.confidence * share)), 2), alternatives=shown)
-    again = alone and is_contradicted(scene, cells[0])
-    if not (again or (alone and is_of_one_look(cells[0]))) and surplus > 0:
+    first = by_key[min(one.roots)]
+    again = alone and len(cells) == 1 and is_contradicted(scene, first)
+    if not (again or (alone and is_of_one_look(first))) and surplus > 0:
         return found
     least = max(one.onset, min(cell.since for cell in cells)) + (SAID_AGAIN if again else LASTING)
     return replace(found, stable=lambda: max(one.stable_at, least))
