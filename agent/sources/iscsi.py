@@ -109,7 +109,7 @@ class Initiator:
         wanted = sorted({one.values["target"] for one in storages})
         picture = {"sessions": rows, "wanted": wanted}
         missing = set(wanted) - {row["target"] for row in rows}
-        return Found(picture, bool(missing) or any(row["state"] != _LOGGED_IN for row in rows))
+        return Found(picture, bool(missing) or any(row["state"] != _LOGGED_IN for row in rows), empty=not (rows or wanted))
 
     def portals(self) -> Found:
         """Connect to the portals whose turn it is."""
@@ -131,7 +131,8 @@ class Initiator:
             living = name in self._seen.living and reached.outcome == ACCEPTED
             known.due = time.monotonic() + (self._used if living else self._interval if reached.outcome == ACCEPTED else _FAST)
         picture = {name: self._row(name, places[name][0], resolved[name].trouble) for name in places if resolved[name].asked}
-        return Found(picture, any(one.reached is not None and one.reached.outcome not in (ACCEPTED, BLIND) for one in self._known.values()))
+        bad = any(one.reached is not None and one.reached.outcome not in (ACCEPTED, BLIND) for one in self._known.values())
+        return Found(picture, bad, empty=not places)
 
     def _row(self, name: str, host: str, trouble: str) -> dict[str, Any]:
         known = self._known[name]

@@ -29,16 +29,21 @@ from events.base import Source
 
 _JITTER: Final = 0.1
 """Largest part of an interval that a look comes early."""
+_EMPTY: Final = 5.0
+"""Seconds until the next look of which the last found nothing to look at."""
 _FOREVER: Final = 3600.0
 _HUNG_AGAIN: Final = 30.0
 """Seconds after which a look that still hangs is told again."""
 
 
 class Found(NamedTuple):
-    """What a look found: plain data of JSON's types, and whether anything of it is bad, so that the next look comes soon."""
+    """What a look found: plain data of JSON's types."""
 
     picture: Any
     bad: bool = False
+    """Whether anything of it is bad, so that the next look comes soon."""
+    empty: bool = False
+    """Whether this node has nothing of the kind, so that the next look has time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,9 @@ class LookingSource:
             state.due = now + look.interval
             raise ended.error
         bad = ended.error is not None or ended.value.bad
-        state.due = now + (look.fast if bad else look.interval) * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
+        empty = ended.error is None and ended.value.empty
+        interval = look.fast if bad else max(look.interval, _EMPTY) if empty else look.interval
+        state.due = now + interval * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
         said = ("error", str(ended.error)) if ended.error is not None else ("found", json.dumps(ended.value.picture, sort_keys=True))
         if said == state.last and now - state.yielded < look.again:
             return None

@@ -104,7 +104,8 @@ class Paths:
                 self._identify(name, disk)
         found = {name: self._disk(name, disk) for name, disk in self._disks.items()}
         self._running = {name: self._disks[name].path for name, row in found.items() if row["state"] == "running"}
-        return Found({"maps": self._maps, "disks": found}, bad=any(row["times"] == 1 for row in found.values()))
+        bad = any(row["times"] == 1 for row in found.values())
+        return Found({"maps": self._maps, "disks": found}, bad, empty=not (self._maps or found))
 
     def running(self) -> dict[str, str]:
         """Return the nodes in /dev by which to ask the disks that ran at the last look, by disk. Callable from any thread."""

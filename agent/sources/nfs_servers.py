@@ -73,7 +73,7 @@ class Servers:
         self._call_all()
         rows = [self._row(place, names[place]) for place in wanted]
         bad = any(row.get("outcome", Outcome.ANSWERED) not in _GOOD or row["trouble"] for row in rows)
-        return Found(rows, bad)
+        return Found(rows, bad, empty=not wanted)
 
     def close(self) -> None:
         """Hang up everywhere."""

@@ -51,6 +51,21 @@ def test_a_picture_is_told_once_and_again_when_it_changes() -> None:
     assert (first, later) == ([{"state": "fine"}], [{"state": "broken"}])
 
 
+def test_where_there_is_nothing_to_look_at_looks_are_seldom() -> None:
+    """A node without anything of the kind is not looked at twice within half a second, whatever the pace."""
+    taken: list[float] = []
+
+    def take() -> Found:
+        taken.append(time.monotonic())
+        return Found([], empty=True)
+
+    source = LookingSource(Source.NFS, [look("one", take)])
+    list(records(source, 0.5))
+    source.close()
+
+    assert len(taken) == 1
+
+
 def test_the_same_picture_is_told_again_now_and_then() -> None:
     """After ``again`` seconds a picture is told although it is the same, so that nothing rests on one message."""
     source = LookingSource(Source.NFS, [look("one", lambda: Found("same"), again=0.1)])
