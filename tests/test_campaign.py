@@ -9,6 +9,9 @@ import pytest
 from tests.sim.campaign import Campaign
 
 RUNS = 2000 if os.environ.get("FAULTLINE_LONG") else 120
+BLOCK = 20
+"""Seeds of one test: what fails is found again sooner, and workers share them."""
+BLOCKS = pytest.mark.parametrize("first", range(0, RUNS, BLOCK))
 
 
 def wrong(runs: range, *, together: bool = False) -> list[str]:
@@ -16,14 +19,16 @@ def wrong(runs: range, *, together: bool = False) -> list[str]:
     return [f"seed {seed}: {problem}" for seed in runs for problem in Campaign(seed).run(together=together)]
 
 
-def test_faults_one_after_the_other_are_all_named() -> None:
+@BLOCKS
+def test_faults_one_after_the_other_are_all_named(first: int) -> None:
     """With more than the longest flap window between them every fault is one incident of its own."""
-    assert wrong(range(RUNS)) == []
+    assert wrong(range(first, first + BLOCK)) == []
 
 
-def test_two_faults_at_once_are_two_incidents() -> None:
+@BLOCKS
+def test_two_faults_at_once_are_two_incidents(first: int) -> None:
     """A server's fault in the middle of an iSCSI fault takes nothing away from either."""
-    assert wrong(range(RUNS), together=True) == []
+    assert wrong(range(first, first + BLOCK), together=True) == []
 
 
 @pytest.mark.parametrize("seed", [7, 21])
