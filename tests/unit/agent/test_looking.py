@@ -53,9 +53,9 @@ def test_a_picture_is_told_once_and_again_when_it_changes() -> None:
     picture: dict[str, Any] = {"state": "fine"}
     source = LookingSource(Source.NFS, [look("one", lambda: Found(dict(picture)))])
 
-    first = [json.loads(record.fields["found"]) for record in records(source, 0.4)]
+    first = [json.loads(record.fields["found"]) for record in [*until(source, bool), *records(source, 0.2)]]
     picture["state"] = "broken"
-    later = [json.loads(record.fields["found"]) for record in records(source, 0.4)]
+    later = [json.loads(record.fields["found"]) for record in [*until(source, bool), *records(source, 0.2)]]
     source.close()
 
     assert (first, later) == ([{"state": "fine"}], [{"state": "broken"}])
@@ -81,7 +81,7 @@ def test_the_same_picture_is_told_again_now_and_then() -> None:
     """After ``again`` seconds a picture is told although it is the same, so that nothing rests on one message."""
     source = LookingSource(Source.NFS, [look("one", lambda: Found("same"), again=0.1)])
 
-    found = [record.fields["found"] for record in records(source, 1.0)]
+    found = [record.fields["found"] for record in until(source, lambda told: len(told) >= 3)]
     source.close()
 
     assert len(found) >= 3
@@ -131,7 +131,7 @@ def test_a_look_that_still_hangs_is_told_again(held: threading.Event, monkeypatc
     """Blindness is told now and then while it lasts, so that nothing rests on one message."""
     monkeypatch.setattr("agent.sources.looking._HUNG_AGAIN", 0.1)
     source = LookingSource(Source.NFS, [look("dead", lambda: Found(held.wait()), deadline=0.1)])
-    told = [float(record.fields["hung"]) for record in records(source, 1.0)]
+    told = [float(record.fields["hung"]) for record in until(source, lambda told: len(told) >= 3)]
     source.close()
 
     assert len(told) >= 3
@@ -151,14 +151,15 @@ def test_a_source_started_again_takes_no_hanging_look_twice(held: threading.Even
     told = []
     for _ in range(3):
         source = LookingSource(Source.NFS, [look("dead", take, deadline=0.1)], background=background)
-        told.append([record.fields.get("hung") for record in records(source, 0.3)])
+        told.append([float(record.fields["hung"]) for record in [*until(source, bool), *records(source, 0.1)]])
         source.close()
     source = LookingSource(Source.NFS, [look("dead", take)], background=background)
     threading.Timer(0.1, held.set).start()
     back = next(records(source, 20)).fields
 
     assert len(calls) == 1
-    assert told == [["0.1"]] * 3
+    assert [len(hung) for hung in told] == [1, 1, 1]
+    assert min(hung[0] for hung in told) >= 0.1
     assert back == {"look": "dead", "found": '"back"'}
     assert background.asked == 4  # once by each source: none of them spins
     source.close()
@@ -182,7 +183,7 @@ def test_an_error_of_the_system_is_told_with_its_text() -> None:
         raise OSError(5, "Input/output error")
 
     source = LookingSource(Source.NFS, [look("one", take)])
-    found = [record.fields for record in records(source, 0.3)]
+    found = [record.fields for record in [*until(source, bool), *records(source, 0.2)]]
     source.close()
 
     assert found == [{"look": "one", "error": "[Errno 5] Input/output error"}]
@@ -196,7 +197,7 @@ def test_a_fault_of_ours_ends_the_source() -> None:
 
     source = LookingSource(Source.NFS, [look("one", take)])
     with pytest.raises(KeyError):
-        list(records(source, 0.5))
+        until(source, bool)
     source.close()
 
 
