@@ -332,8 +332,8 @@ async def test_cancelling_leaves_nothing_behind(spool: Spool, endpoint: str, con
     before = _open_sockets()
     async with linked(spool, endpoint):
         await until(lambda: _open_sockets() > before)
-    async with linked(spool, endpoint) as uplink:
         await controller.hear()
+    async with linked(spool, endpoint) as uplink:
         await controller.welcome()
         await until(lambda: uplink.connected)
     assert _open_sockets() == before
