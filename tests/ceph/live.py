@@ -38,9 +38,7 @@ _RESOLVED_WITHIN: Final = 75.0
 _WRITES: Final = frozenset({"write", "write_all"})
 _STILL: Final = 1.0
 """Seconds that a cluster must be healthy before a fault: it was calm a moment ago, and was only written to since."""
-_LASTS: Final = 20.0
-"""Most seconds of a fault that are watched: twice as long as a monitor without a quorum goes on answering."""
-_TAIL: Final = 2.0
+_TAIL: Final = 3.0
 """Seconds in which no second incident may come when the first is over."""
 _QUIET: Final = 13.0
 """Seconds in which nothing may come when all is over: the core waits 10 s at most before it tells."""
@@ -167,7 +165,7 @@ class Stage:
         called, outcome.begun = len(self._watched.duty.calls), time.time()
         for step in case.fault:
             step.run(self._cluster)
-        held = time.monotonic() + min(case.lasts, _LASTS)
+        held = time.monotonic() + case.lasts
         self._until(outcome, lambda: outcome.named is not None and time.monotonic() > held, _NAMED_WITHIN if outcome.wanted else case.lasts)
         outcome.repaired = time.time()
         for step in case.repair:
