@@ -99,25 +99,32 @@ class Uplink:
         self._said = ""
 
     async def run(self) -> None:
-        """Hold sessions until cancelled.
+        """Hold sessions until cancelled, each in a task of its own: whether we are told to end is then ours alone to know.
 
         :raises agent.spool.SpoolDamagedError: when the spool turns out to be damaged.
         """
         pause = FIRST_PAUSE
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         while True:
             began = loop.time()
             try:
-                async with _connected(self.peer, self.identity) as (socket, monitor), asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._watch(monitor), name="watch")
-                    tasks.create_task(_Session(self, socket).run(), name="session")
+                await asyncio.create_task(self._hold(), name=f"session {self.peer.name}")
             except* TemporaryError as group:
                 self._complain(group)
             self.connected = False
+            if task is not None and task.cancelling():
+                # Told to end while the session was failing by itself: a TaskGroup before Python 3.13 then raises the failure alone.
+                raise asyncio.CancelledError
             if loop.time() - began > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads reconnects
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _hold(self) -> None:
+        """Hold one session until something of it fails."""
+        async with _connected(self.peer, self.identity) as (socket, monitor), asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch(monitor), name="watch")
+            tasks.create_task(_Session(self, socket).run(), name="session")
 
     def welcomed(self, stream: str, acked: int) -> None:
         """Note that a session has begun, and how far the controller is."""

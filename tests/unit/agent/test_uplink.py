@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 import agent.uplink
 from agent.spool import Limits, Spool
-from agent.uplink import BATCH, TROUBLE, WINDOW, Identity, Peer, Uplink
+from agent.uplink import BATCH, TROUBLE, WINDOW, Identity, Peer, Uplink, UplinkError
 from events.codec import decode
 from events.wire import Ack, EventBatch, Heartbeat, Hello, Message, Refused, Rewind, Welcome, pack, unpack
 from tests.observed import observed
@@ -337,6 +337,21 @@ async def test_cancelling_leaves_nothing_behind(spool: Spool, endpoint: str, con
         await controller.welcome()
         await until(lambda: uplink.connected)
     assert _open_sockets() == before
+
+
+async def test_an_end_that_meets_a_failing_session_is_an_end(spool: Spool, endpoint: str, controller: Controller) -> None:
+    """Cancelled in the very moment in which its session fails by itself, an uplink ends and does not begin another session."""
+
+    def failing() -> dict[str, str]:
+        running.cancel()
+        raise UplinkError("fails")
+
+    identity = Identity("pve1", "b007", "0.1.0", *CLIENT)
+    running = asyncio.create_task(Uplink(spool, Peer("main", endpoint, SERVER[0]), identity, 30, lambda: 7, failing).run())
+    await controller.welcome()
+    done, _ = await asyncio.wait((running,), timeout=5)
+    assert done
+    assert running.cancelled()
 
 
 def _open_sockets() -> int:
