@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import pytest
+
 from bench.localize import document
 from bench.localize.baselines.catalog import BASELINES
 from bench.localize.conditions import BY_NAME
 from bench.localize.figures import reliability, summed
 from bench.localize.running import run
+from bench.localize.table import Progress
 from bench.localize.trials import OURS
 
 ENGINES = [OURS, *BASELINES]
@@ -41,3 +44,14 @@ def test_the_same_seed_gives_the_same_trials() -> None:
     )
 
     assert first == again
+
+
+def test_a_run_that_is_stopped_half_way_has_said_what_its_first_trials_came_to(capsys: pytest.CaptureFixture[str]) -> None:
+    """Progress counts a prefix of the trials: how many, which one was last, how many are right, how many told a false shared fault."""
+    found = run(BY_NAME["single-node"], 40, 7, 1, [OURS], Progress("single-node", OURS, each=20))
+    lines = capsys.readouterr().out.splitlines()
+
+    assert len(lines) == len(found) // 20 == 2
+    assert lines[0].startswith(
+        "single-node: 20 trials up to 7000000.19, faultline: 20 with all faults named right, 0 with a false shared one"
+    )

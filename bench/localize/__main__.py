@@ -20,7 +20,7 @@ from bench.localize.baselines.catalog import BASELINES
 from bench.localize.conditions import CONDITIONS, Condition
 from bench.localize.figures import reliability, summed
 from bench.localize.running import run
-from bench.localize.table import show
+from bench.localize.table import Progress, show
 from bench.localize.trials import OURS
 from tests.sim.channel import Channel
 from tests.sim.verbs import VERBS
@@ -39,7 +39,8 @@ def main() -> int:
         if condition.name in chosen.only:
             wanted = replace(condition, verbs=tuple(chosen.verbs), sizes=tuple(chosen.nodes))
             began = time.perf_counter()
-            found[condition.name] = results = run(wanted, chosen.trials, chosen.seed, chosen.jobs, engines)
+            progress = (lambda _: None) if chosen.json else Progress(condition.name, engines[0])
+            found[condition.name] = results = run(wanted, chosen.trials, chosen.seed, chosen.jobs, engines, progress)
             if not chosen.json:
                 show(condition.name, results, engines, time.perf_counter() - began, chosen.wrong)
     if chosen.json:

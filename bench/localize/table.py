@@ -51,6 +51,28 @@ def show(name: str, results: Sequence[Result], engines: Sequence[str], seconds: 
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
+class Progress:
+    """Prints what the first trials of a long run came to, so that one that is stopped half way has said what it found."""
+
+    def __init__(self, name: str, engine: str, each: int = 5000) -> None:
+        self._name, self._engine, self._each = name, engine, each
+        self._next = each
+
+    def __call__(self, results: Sequence[Result]) -> None:
+        """Take in all results so far, in order of their seeds; print a line for each ``each`` of them, at once."""
+        if len(results) < self._next:
+            return
+        self._next = (len(results) // self._each + 1) * self._each
+        marks = [one.marks[self._engine] for one in results]
+        right = sum(one.cause == one.faults for one in marks)
+        shared = sum(one.false_shared for one in marks)
+        print(
+            f"{self._name}: {len(results)} trials up to {results[-1].seed}, {self._engine}: {right} with all faults named right,"
+            f" {shared} with a false shared one, {sum(bool(one.problem) for one in marks)} wrong or too many",
+            flush=True,
+        )
+
+
 def cells(one: Summary) -> Iterator[str]:
     """Yield an engine's figures as text, in the order of :data:`COLUMNS`."""
     for share in (one.top1, one.cause, one.top3, one.both, one.precision, one.recall):

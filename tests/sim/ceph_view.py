@@ -115,10 +115,14 @@ def _monitor(stage: Stage, ceph: Ceph, node: str) -> str:
 
 def _is_cut(stage: Stage, ceph: Ceph, node: str) -> bool:
     world = stage.world
+    if world.is_well:
+        return False
     return world.has("node", node) or world.has("cut", node, ceph.public) or world.has("subnet", ceph.public)
 
 
 def _no_quorum(stage: Stage, ceph: Ceph) -> bool:
+    if stage.world.is_well:
+        return not ceph.monitors
     return sum(bool(_monitor(stage, ceph, node)) for node in ceph.monitors) * 2 >= len(ceph.monitors)
 
 

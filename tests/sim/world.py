@@ -36,6 +36,11 @@ class World:
         for mark in [mark for mark, times in self._marks.items() if times <= 0]:
             del self._marks[mark]
 
+    @property
+    def is_well(self) -> bool:
+        """Tell whether nothing at all is broken."""
+        return not self._marks
+
     def has(self, *mark: str) -> bool:
         """Tell whether something is broken."""
         return mark in self._marks

@@ -89,7 +89,7 @@ class Scene:
         index, kept = self.well_of, []
         for cell in self.well:
             entity, via = cell.entity, cell.via
-            if self._is_at_home(cell):
+            if cell.aspect == "reach" and entity.startswith("ceph-mon/") and self._is_at_home(cell):
                 self.at_home.append(cell)
                 continue
             if via and is_of_mount(cell):
@@ -120,8 +120,7 @@ class Scene:
         return next((one.address for one in self.topology.facts.monitors().get(fsid, ()) if one.name == name and one.address), name)
 
     def _is_at_home(self, cell: Cell) -> bool:
-        if cell.aspect != "reach" or not cell.entity.startswith("ceph-mon/"):
-            return False
+        """Tell whether a cell about reaching a Ceph monitor is of the monitor's own node."""
         known, address = self.topology.networks.get(cell.node), address_of(self.host(cell.entity))
         return known is not None and address in known.addresses
 
