@@ -6,7 +6,7 @@ against its word all the while: then only its saying so again, as agents do each
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from controller.core.evidence import MOUNTS, SECOND
@@ -26,13 +26,29 @@ _ASKED_ONCE: Final = frozenset({("nfs-server", "name")})
 """What an agent says of a thing itself without having looked twice: a name server may be busy."""
 
 
-def stands_alone(scene: Scene, cells: Iterable[Cell]) -> bool:
-    """Tell whether these are one word of somebody who looks all the time, said once, and nobody else says the like of the same thing."""
-    first, *others = cells
-    if others or first.notices is None or first.repeated:
+def stands_alone(scene: Scene, cells: Iterable[Cell], explained: Collection[str] = ()) -> bool:
+    """Tell whether each of these is one word of somebody who looks all the time, said once, and nothing bears it out.
+
+    Accidents of two nodes, or of one with two things, are two accidents, however near to one another those things are. ``explained``:
+    keys of cells that have another fault for a reason, which shows in more than what they are about: they say nothing of this one.
+    """
+    group = list(cells)
+    return all(_is_lone(scene, cell, group, explained) for cell in group)
+
+
+def _is_lone(scene: Scene, cell: Cell, group: Iterable[Cell], explained: Collection[str]) -> bool:
+    if cell.notices is None or cell.repeated or any(_bears_out(other, cell) for other in group if other is not cell):
         return False
-    alike = (one for one in scene.bad if one.entity == first.entity and one.aspect == first.aspect and one.key != first.key)
-    return not any(abs(one.broke - first.broke) < NEAR for one in alike)
+    alike = (one for one in scene.bad if one.entity == cell.entity and one.aspect == cell.aspect and one.key != cell.key)
+    near = (one for one in alike if abs(one.broke - cell.broke) < NEAR)
+    return not any(one.node == cell.node or one.key not in explained for one in near)
+
+
+def _bears_out(other: Cell, cell: Cell) -> bool:
+    """Tell whether of two signs of one fault one bears out the other: both came at one time, or are one node's of one thing."""
+    if abs(other.broke - cell.broke) < NEAR:
+        return True
+    return other.node == cell.node and (other.entity == cell.entity or other.layer != cell.layer)
 
 
 def is_of_one_look(cell: Cell) -> bool:

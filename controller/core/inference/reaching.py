@@ -60,7 +60,7 @@ def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
         cause = Cause.NFS_SERVER_DOWN if entity.startswith(_SERVER) else Cause.ISCSI_PORTAL_DOWN
         if not entity.startswith((_SERVER, _PORTAL)):
             cause = Cause.UNEXPLAINED
-        for group, after in _since(coherent(cells), _node):
+        for group, after in since(coherent(cells), _node):
             # Where only mounts hang, that others get an answer from the server itself says nothing: their mounts must speak.
             index = scene.well_mounts if all(is_of_mount(cell) for cell in group) else scene.well_of
             well = [cell for name in names for cell in index[name] if is_network(cell) and cell.entity == name]
@@ -69,7 +69,7 @@ def _endpoints(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
             yield suppose(scene, cause, entity, group, others, COMPONENT, quiet=_quiet(scene, entity, nodes, well))
 
 
-def _since(groups: list[list[Cell]], key: Callable[[Cell], Hashable]) -> Iterator[tuple[list[Cell], list[Cell]]]:
+def since(groups: list[list[Cell]], key: Callable[[Cell], Hashable]) -> Iterator[tuple[list[Cell], list[Cell]]]:
     """Yield each group with the cells that went bad with later ones, and were well when it did.
 
     What a node says later of a thing that it has lost already belongs to the loss: a session fails, a mount hangs, a word is late.
@@ -155,7 +155,7 @@ def _targets(scene: Scene, roots: list[Cell], lost: list[Cell]) -> Iterator[Hypo
         # A session whose portal is lost to its node has not noticed yet: it is no witness of its own.
         unreached = {(cell.node, cell.entity) for cell in reach}
         ways = [cell for cell in ways if (cell.node, cell.entity) not in unreached]
-        for group, after in _since(coherent([*cells, *reach]), _pair):
+        for group, after in since(coherent([*cells, *reach]), _pair):
             # A target with one portal is down when that portal is: its name says more than the address. One that lost a portal now
             # and had lost the others before lost a portal.
             whole = portals <= {cell.entity for cell in group}
@@ -181,7 +181,7 @@ def _subnets(scene: Scene, lost: list[Cell]) -> Iterator[Hypothesis]:
     for subnet, cells in grouped(silent, scene.network).items():
         if len({cell.node for cell in cells}) < 2 or len({scene.host(cell.entity) for cell in cells}) < 2:
             continue  # of one thing or one node: that one's own fault says more
-        for group, after in _since(coherent(cells), _pair):
+        for group, after in since(coherent(cells), _pair):
             ours = {(cell.node, cell.entity) for cell in group}
             others = [cell for cell in scene.well if is_network(cell) and (cell.node, cell.entity) not in ours]
             well = [cell for cell in others if scene.network(cell) == subnet]

@@ -12,7 +12,7 @@ from controller.core.inference.alone import NEAR
 from controller.core.inference.ceph import host_of_daemon, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import DENIED, DIRECT, NODE, SOME
-from controller.core.inference.reaching import one_server
+from controller.core.inference.reaching import one_server, since
 from controller.core.inference.scene import Scene, coherent, is_network, kind_of, onset_of
 from controller.core.state import Cell
 
@@ -129,7 +129,8 @@ def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
         if (server := server_of(cell.entity)) and cause_of(cell) in _OF_SERVER:
             groups[one_server(scene, server), cause_of(cell)].append(cell)
     for (server, cause), group in groups.items():
-        for together in coherent(group):
+        # A further node's word on an export that is in trouble already is no trouble of its own: the first one may have been lost.
+        for together, _ in since(coherent(group), lambda cell: cell.entity):
             if len({cell.entity for cell in together}) > 1:
                 names = {server_of(cell.entity) for cell in together}
                 lines = [cell for cell in cells if cell.entity in names and cause_of(cell) is cause]

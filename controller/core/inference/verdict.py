@@ -80,28 +80,39 @@ def judge(scene: Scene, timings: Timings) -> list[Verdict]:
     found = _with_consequences(scene, _joined(found), by_key)
     explained = frozenset().union(*(one.cells for one in found)) if found else frozenset()
     found += _higher(scene, [cell for cell in scene.bad if cell.key not in explained], by_key, timings)
-    return [_with_accidents(scene, one, by_key) for one in found]
+    wide = (one for one in found if len({by_key[key].entity for key in one.roots}) > 1)
+    explained = frozenset().union(*(one.roots for one in wide))
+    return [_with_accidents(scene, one, by_key, explained) for one in found]
 
 
-def _with_accidents(scene: Scene, one: Verdict, by_key: dict[str, Cell]) -> Verdict:
+def _with_accidents(scene: Scene, one: Verdict, by_key: dict[str, Cell], explained: frozenset[str]) -> Verdict:
     """Weigh a verdict against the possibility that its signs are accidents, and let one that may be last first.
 
     A sign that was said again, or by another node as well, or that agents look at twice before they say it, was no accident twice. What its
-    own witness contradicts must be said again at all. What was bad long before its root bears out little.
+    own witness contradicts must be said again at all. What was bad long before its root bears out little. ``explained``: cells whose reason
+    shows in several things.
     """
     cells = [by_key[key] for key in one.cells]
-    alone = stands_alone(scene, [cell for cell in cells if cell.key in one.roots or cell.broke > one.onset - NEAR])
+    alone = stands_alone(scene, [cell for cell in cells if cell.key in one.roots or cell.broke > one.onset - NEAR], explained)
     sure = sum(cell.repeated or not is_of_one_look(cell) for cell in cells) or int(not alone)
     surplus = one.score + HIT * (len(one.consequences) + sure)
     share = 1 / (1 + one.confidence * exp(-max(0.0, surplus)))
     shown = tuple(replace(other, confidence=round(other.confidence * share, 2)) for other in one.alternatives)
     found = replace(one, confidence=round(min(0.99, max(0.05, one.confidence * share)), 2), alternatives=shown)
-    first = by_key[min(one.roots)]
-    again = alone and len(cells) == 1 and is_contradicted(scene, first)
-    if not (again or (alone and is_of_one_look(first))) and surplus > 0:
-        return found
-    least = max(one.onset, min(cell.since for cell in cells)) + (SAID_AGAIN if again else LASTING)
-    return replace(found, stable=lambda: max(one.stable_at, least))
+    if not alone:
+        least = max(one.onset, min(cell.since for cell in cells)) + LASTING if surplus <= 0 else 0
+    else:  # several lone words: the first that has stood is enough
+        only = len(cells) == len(one.roots)
+        waits = ((by_key[key], _wait(scene, by_key[key], only=only, doubted=surplus <= 0)) for key in one.roots)
+        least = min(max(cell.broke, cell.since) + wait for cell, wait in waits)
+    return replace(found, stable=lambda: max(one.stable_at, least)) if least else found
+
+
+def _wait(scene: Scene, cell: Cell, *, only: bool, doubted: bool) -> int:
+    """Return how long a lone word must stand, µs; ``only``: nothing follows from it, ``doubted``: it is likelier an accident than not."""
+    if only and is_contradicted(scene, cell):
+        return SAID_AGAIN
+    return LASTING if doubted or is_of_one_look(cell) else 0
 
 
 def _components(candidates: Sequence[Hypothesis]) -> list[list[Hypothesis]]:

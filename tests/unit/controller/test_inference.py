@@ -178,6 +178,40 @@ def test_a_lone_word_must_last_and_one_that_its_own_node_contradicts_is_said_aga
     assert contradicted.confidence < repeated.confidence
 
 
+def test_two_lone_words_of_different_times_are_two_accidents_and_not_one_sign() -> None:
+    """Two nodes that each say once, a minute apart, that a portal is silent although their sessions live, are waited for as one is."""
+    portal, sessions = "iscsi-portal/10.1.0.9:3260", {"aspect": "session", "via": TARGET, "notices": 7}
+    living = [
+        *well(NODES, portal, **sessions),
+        *well(NODES, "iscsi-portal/10.1.0.8:3260", **sessions),
+        *well(NODES[2:], portal),
+    ]
+    apart = verdicts(bad(["pve1"], portal), bad(["pve2"], portal, at=60), living)
+    together = verdicts(bad(["pve1"], portal), bad(["pve2"], portal, at=2), living)
+
+    assert named(apart) == named(together) == {("path-redundancy-lost", portal)}
+    assert apart[0].stable_at == SAID_AGAIN
+    assert together[0].stable_at < LASTING
+
+
+def test_a_word_that_another_fault_is_the_reason_of_bears_out_nothing() -> None:
+    """A node's lone word is no surer for another node's loss of that thing beside several others."""
+    found = verdicts(
+        bad(["pve1"], A), bad(["pve2"], A, at=1), bad(["pve2"], B, at=1), bad(["pve2"], FAR, at=1), well(NODES[2:], A), well(["pve1"], B)
+    )
+
+    assert {one.entity: one.stable_at for one in found}["node/pve1"] == LASTING
+
+
+def test_a_late_word_on_an_export_belongs_to_its_servers_trouble() -> None:
+    """Handles that are stale on two exports of a server stay one fault when one node's word on one of them comes a minute later."""
+    exports = [f"nfs-export/10.1.0.1:/{name}" for name in ("a", "b")]
+    stale = [bad(NODES[:3], one, aspect="handle", notices=13) for one in exports]
+    late = bad(NODES[3:4], exports[0], aspect="handle", notices=13, at=60)
+
+    assert named(verdicts(*stale, late)) == {("nfs-stale-handle", A)}
+
+
 def test_what_cannot_change_is_told_at_once() -> None:
     """When everybody has reported it there is nothing to wait for beyond the least time."""
     (found,) = verdicts(bad(NODES, A), now=1 * SECOND)
