@@ -64,8 +64,17 @@ def is_contradicted(scene: Scene, cell: Cell) -> bool:
         return False  # a server that answers may hang all the same as soon as it needs its disks
     if cell.aspect == "session" and not cell.silent:
         return False  # its target was reached, and closed it
+    if cell.entity.startswith("ceph-mon/"):
+        return cell.silent and _hears_others(scene, cell)
     others = (*scene.well_of[cell.entity], *scene.well_mounts[cell.entity])
     return any(one.node == cell.node and one.entity == cell.entity and one.notices is not None and is_network(one) for one in others)
+
+
+def _hears_others(scene: Scene, cell: Cell) -> bool:
+    """Tell whether a node hears other monitors of a Ceph cluster through the network through which one of them is silent to it."""
+    cluster, network = cell.entity.rpartition("/")[0], scene.network(cell)
+    others = (one for one in scene.well_of[f"node/{cell.node}"] if one.entity.rpartition("/")[0] == cluster and one.notices is not None)
+    return any(is_network(one) and scene.network(one) == network for one in others)
 
 
 def _keeps_all_sessions(scene: Scene, cell: Cell) -> bool:

@@ -81,7 +81,7 @@ def judge(scene: Scene, timings: Timings) -> list[Verdict]:
     explained = frozenset().union(*(one.cells for one in found)) if found else frozenset()
     found += _higher(scene, [cell for cell in scene.bad if cell.key not in explained], by_key, timings)
     wide = (one for one in found if len({by_key[key].entity for key in one.roots}) > 1)
-    explained = frozenset().union(*(one.roots for one in wide))
+    explained = frozenset().union(*(one.roots for one in wide), *(one.consequences for one in found))
     return [_with_accidents(scene, one, by_key, explained) for one in found]
 
 
@@ -93,7 +93,8 @@ def _with_accidents(scene: Scene, one: Verdict, by_key: dict[str, Cell], explain
     shows in several things.
     """
     cells = [by_key[key] for key in one.cells]
-    alone = stands_alone(scene, [cell for cell in cells if cell.key in one.roots or cell.broke > one.onset - NEAR], explained)
+    fresh = [cell for cell in cells if cell.key in one.roots or cell.broke > one.onset - NEAR]
+    alone = stands_alone(scene, fresh, explained)
     sure = sum(cell.repeated or not is_of_one_look(cell) for cell in cells) or int(not alone)
     surplus = one.score + HIT * (len(one.consequences) + sure)
     share = 1 / (1 + one.confidence * exp(-max(0.0, surplus)))
@@ -102,7 +103,7 @@ def _with_accidents(scene: Scene, one: Verdict, by_key: dict[str, Cell], explain
     if not alone:
         least = max(one.onset, min(cell.since for cell in cells)) + LASTING if surplus <= 0 else 0
     else:  # several lone words: the first that has stood is enough
-        only = len(cells) == len(one.roots)
+        only = len(fresh) == len(one.roots)
         waits = ((by_key[key], _wait(scene, by_key[key], only=only, doubted=surplus <= 0)) for key in one.roots)
         least = min(max(cell.broke, cell.since) + wait for cell, wait in waits)
     return replace(found, stable=lambda: max(one.stable_at, least)) if least else found

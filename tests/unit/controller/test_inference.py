@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from controller.core.causes import Cause
-from controller.core.evidence import SECOND, Answer
+from controller.core.evidence import SECOND, VOLUMES, Answer
 from controller.core.facts import Facts
 from controller.core.inference.alone import LASTING, SAID_AGAIN
 from controller.core.inference.scene import Scene, coherent
@@ -201,6 +201,29 @@ def test_a_word_that_another_fault_is_the_reason_of_bears_out_nothing() -> None:
     )
 
     assert {one.entity: one.stable_at for one in found}["node/pve1"] == LASTING
+
+
+def test_what_broke_long_before_a_lone_word_bears_it_out_no_more() -> None:
+    """A portal that is silent beside its living session is waited for also where a volume group of that node is missing for a minute."""
+    portal = "iscsi-portal/10.1.0.9:3260"
+    session = cell("pve1", portal, Answer.OK, aspect="session", via=TARGET)
+    group = bad(["pve1"], "vg/one", aspect="vg", repeated=True, at=-60)
+    for one in group:
+        one.layer = VOLUMES
+
+    found = {one.cause: one.stable_at for one in verdicts(bad(["pve1"], portal), [session], group)}
+
+    assert SAID_AGAIN in found.values()
+
+
+def test_one_monitor_that_a_node_alone_does_not_hear_is_told_when_it_says_so_again() -> None:
+    """A node that hears another monitor of Ceph through the same network says twice that one is silent; one that hears none, once."""
+    first, second = "ceph-mon/one/10.1.0.1", "ceph-mon/one/10.1.0.2"
+    (one,) = verdicts(bad(["pve8"], first, notices=9), well(["pve8"], second, notices=9))
+    (none,) = verdicts(bad(["pve8"], first, notices=9), bad(["pve8"], second, notices=9))
+
+    assert one.stable_at == SAID_AGAIN
+    assert none.stable_at < 2 * LASTING
 
 
 def test_a_late_word_on_an_export_belongs_to_its_servers_trouble() -> None:
