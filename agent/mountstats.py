@@ -9,6 +9,7 @@ all, and of those that waited for a free slot (the backlog). Fields that later k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -16,6 +17,9 @@ _WAITING: Final = frozenset({"NULL", "LOCK", "LOCKT", "LOCKU", "NLM_LOCK", "GETL
 """Operations that may take long by their nature (somebody else holds the lock) or that no file waits for."""
 
 
+_CONNECTION: Final = re.compile(r"^\txprt:(.*)$", re.MULTILINE)
+_OPERATION: Final = re.compile(r"^[ \t]*([^\s:]+):[ \t]+([1-9][0-9]*(?: [0-9]+){7})(?= |$)", re.MULTILINE)
+"""An operation that was asked for at least once, as most never were."""
 _CONNECTIONS: Final = frozenset({"tcp", "rdma"})
 _SENDS, _BACKLOG = 6, 10
 """Places in a connection's line, behind its kind."""
@@ -40,10 +44,6 @@ class Totals(NamedTuple):
         """Return what was done since ``before``."""
         return Totals(*(now - then for now, then in zip(self, before, strict=True)))
 
-    def plus(self, other: Totals) -> Totals:
-        """Return the sum."""
-        return Totals(*(one + another for one, another in zip(self, other, strict=True)))
-
 
 def totals(text: str) -> dict[str, Totals]:
     """Return the totals of each NFS mount by its source, ``server:/export``.
@@ -58,35 +58,27 @@ def totals(text: str) -> dict[str, Totals]:
 
 
 def _devices(text: str) -> Iterator[tuple[str, Totals]]:
-    source, sums, counting = "", Totals(), False
-    for line in text.split("\n"):
-        if line.startswith("device "):
-            if source:
-                yield source, sums
-            head, _, rest = line.removeprefix("device ").rpartition(" with fstype ")
-            source = head.partition(" mounted on ")[0] if rest.startswith("nfs") and not rest.startswith("nfsd") else ""
-            sums, counting = Totals(), False
-        elif line.strip() == "per-op statistics":
-            counting = True
-        elif counting and source:
-            sums = sums.plus(_operation(line))
-        elif source and line.startswith("\txprt:"):
-            sums = sums.plus(_connection(line))
-    if source:
-        yield source, sums
+    for block in ("\n" + text).split("\ndevice ")[1:]:
+        first, _, rest = block.partition("\n")
+        head, _, kind = first.rpartition(" with fstype ")
+        if kind.startswith("nfs") and not kind.startswith("nfsd"):
+            yield head.partition(" mounted on ")[0], _sums(rest)
+
+
+def _sums(text: str) -> Totals:
+    connections, _, operations = text.partition("per-op statistics\n")
+    rows = [_connection(match[1]) for match in _CONNECTION.finditer(connections)]
+    rows += [_operation(match[2]) for match in _OPERATION.finditer(operations) if match[1] not in _WAITING]
+    return Totals(*map(sum, zip(Totals(), *rows, strict=True)))
 
 
 def _connection(line: str) -> Totals:
-    kind, *fields = line.partition(":")[2].split() or [""]
+    kind, *fields = line.split() or [""]
     if kind not in _CONNECTIONS or len(fields) < _BACKLOG or not all(fields[place - 1].isdecimal() for place in (_SENDS, _BACKLOG)):
         return Totals()
     return Totals(sends=int(fields[_SENDS - 1]), backlog=int(fields[_BACKLOG - 1]))
 
 
-def _operation(line: str) -> Totals:
-    name, colon, rest = line.strip().partition(":")
-    fields = rest.split()
-    if not colon or name in _WAITING or len(fields) < 8 or not all(one.isdecimal() for one in fields[:8]):
-        return Totals()
-    requests, transmissions, timeouts, _, _, queue, round_trip, execute = (int(one) for one in fields[:8])
+def _operation(numbers: str) -> Totals:
+    requests, transmissions, timeouts, _, _, queue, round_trip, execute = map(int, numbers.split()[:8])
     return Totals(requests, transmissions, timeouts, queue, round_trip, execute)

@@ -208,6 +208,8 @@ class _Session:
         self._flying: deque[int] = deque()
         """Last sequence of each batch that is not acknowledged."""
         self._answered = asyncio.Event()
+        self._acknowledged = asyncio.Event()
+        """Set when the controller has more than the spool knows."""
 
     async def run(self) -> None:
         """Say Hello, then send, receive and beat until something fails."""
@@ -244,6 +246,7 @@ class _Session:
         if answer.acked > position.last:
             await self._renew(answer.acked, position.last)
         self._sent = self._acked = answer.acked
+        self._acknowledged.set()
         self._uplink.welcomed(position.stream, answer.acked)
         if answer.acked + 1 < position.first:
             # It is new, lost its database, or the spool dropped events: definitions that did not change since were among them.
@@ -303,6 +306,8 @@ class _Session:
             match await self._hear():
                 case Ack(stream, seq) if stream == self._stream:
                     self._acked = self._uplink.acked = max(self._acked, seq)
+                    if self._acked > self._saved:
+                        self._acknowledged.set()
                     while self._flying and self._flying[0] <= self._acked:
                         self._flying.popleft()
                 case Rewind(stream, seq) if stream == self._stream:
@@ -322,12 +327,13 @@ class _Session:
     async def _save(self) -> None:
         """Let the spool forget what is acknowledged, now and then."""
         while True:
+            await self._acknowledged.wait()
+            self._acknowledged.clear()
+            self._saved = self._acked
+            try:
+                await self._spool.acknowledge(self._uplink.peer.name, self._saved)
+            except TemporaryError as error:
+                # A full disk: freeing space must wait until there is some, sending need not.
+                log.warning("cannot free spooled events", error=str(error))
+                self._acknowledged.set()
             await asyncio.sleep(ACK_EVERY)
-            if self._acked > self._saved:
-                self._saved = self._acked
-                try:
-                    await self._spool.acknowledge(self._uplink.peer.name, self._saved)
-                except TemporaryError as error:
-                    # A full disk: freeing space must wait until there is some, sending need not.
-                    log.warning("cannot free spooled events", error=str(error))
-                    self._saved = 0

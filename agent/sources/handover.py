@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 from agent.record import Batch
 
-_POLL: Final = 1.0
-"""Longest blocking read, seconds: how late a thread that cannot be woken notices that it shall stop."""
+_POLL: Final = 10.0
+"""Longest blocking read, seconds. Sources are woken when they shall stop; each return for nothing is a waking of the processor."""
 _STOP: Final = 2.0
 """How long a stopping consumer waits for the thread, seconds. One that hangs in the kernel is left behind."""
 

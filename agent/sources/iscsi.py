@@ -1,6 +1,6 @@
 """Looks at iSCSI: the kernel's sessions each second, and whether portals accept connections.
 
-Looks: ``sessions`` (rows of :func:`agent.sources.sysfs.sessions` with ``recovery``, the seconds that the kernel waits for a lost one, and
+What of a session stays while it lives is read again only each half minute and when a session came or went. Looks: ``sessions`` (rows of :func:`agent.sources.sysfs.sessions` with ``recovery``, the seconds that the kernel waits for a lost one, and
 the targets that storage.cfg wants) and ``portals`` (of each portal that storage.cfg, a session or the node database names: how the
 latest connection ended, and its number).
 
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.sources.configured import Configured
-from agent.sources.host_files import Tree
+from agent.sources.host_files import Kept, Tree
 from agent.sources.host_storage import records
 from agent.sources.looking import Found, Look
 from agent.sources.names import Names
-from agent.sources.sysfs import sessions
+from agent.sources.sysfs import Fields, sessions
 from agent.sources.tcp import ACCEPTED, BLIND, Reached, connect_all
 from events.entity import portal as portal_entity
 from events.errors import EntityError
@@ -33,12 +33,16 @@ USED: Final = 6.0
 """Seconds between two connections to a portal whose session lives."""
 _FAST: Final = 0.5
 """Seconds between two looks while something is bad."""
+_SCAN: Final = 30.0
+"""Seconds after which all of a session is read anew, though none came or went."""
 _RECORDS: Final = 60.0
 """Seconds between two looks at the node database."""
 _TYPES: Final = ("iscsi", "iscsidirect")
 _PORT: Final = 3260
 _HIGHEST_PORT: Final = 0xFFFF
 _LOGGED_IN: Final = "LOGGED_IN"
+_RESTLESS: Final = {"state": "state", "recovery": "recovery_tmo"}
+"""Fields of a row that change while a session lives, and their files."""
 _SLACK: Final = 2.0
 """Seconds beyond its own deadline after which a look itself counts as hung."""
 _WAIT: Final = 2.0
@@ -56,10 +60,9 @@ def iscsi_looks(
 ) -> list[Look]:
     """Return the looks ``sessions`` and ``portals``. ``configured`` is their own: no other look may use it."""
     initiator = Initiator(configured, root, deadline, interval, used)
-    fast = min(_FAST, interval)
     return [
         Look("sessions", initiator.sessions, sessions_interval, min(_FAST, sessions_interval), deadline + _SLACK),
-        Look("portals", initiator.portals, min(interval, _FAST * 2), fast, deadline + _SLACK, again=0.0),
+        Look("portals", initiator.portals, interval, min(_FAST, interval), deadline + _SLACK),
     ]
 
 
@@ -85,6 +88,10 @@ class Initiator:
 
     def __init__(self, configured: Configured, root: Path, deadline: float, interval: float, used: float) -> None:
         self._configured, self._root = configured, root
+        self._kept = Kept(root / "sys")
+        self._rows: list[Fields] = []
+        self._numbers: list[str] = []
+        self._scan_due = 0.0
         self._deadline, self._interval, self._used = deadline, interval, used
         self._names = Names()
         self._known: dict[str, _Portal] = {}
@@ -98,10 +105,7 @@ class Initiator:
         if self._first:
             self._configured.wait(_WAIT)
             self._first = False
-        tree = Tree(self._root / "sys")
-        rows = list(sessions(tree))
-        for row in rows:
-            row["recovery"] = tree.text(f"class/iscsi_session/session{row['session']}/recovery_tmo")
+        rows = self._read()
         storages = self._configured.storages(*_TYPES)
         living = frozenset(name_of(row["address"], row["port"]) for row in rows if row["state"] == _LOGGED_IN)
         lost = self._seen.living - living
@@ -109,7 +113,25 @@ class Initiator:
         wanted = sorted({one.values["target"] for one in storages})
         picture = {"sessions": rows, "wanted": wanted}
         missing = set(wanted) - {row["target"] for row in rows}
-        return Found(picture, bool(missing) or any(row["state"] != _LOGGED_IN for row in rows), empty=not (rows or wanted))
+        bad = bool(missing) or any(row["state"] != _LOGGED_IN for row in rows)
+        return Found(picture, bad, empty=not (rows or wanted), hurry=("portals",) if lost else ())
+
+    def _read(self) -> list[Fields]:
+        """Return a row for each session of the kernel."""
+        tree = Tree(self._root / "sys")
+        numbers, lost = tree.names("class/iscsi_session"), self._kept.lost
+        if numbers == self._numbers and time.monotonic() < self._scan_due:
+            rows = [row | self._restless(row["session"]) for row in self._rows]
+            if self._kept.lost == lost:  # else another session has the number of one that went
+                return rows
+        self._rows = list(sessions(tree))
+        self._numbers, self._scan_due = numbers, time.monotonic() + _SCAN
+        self._kept.keep([f"{_place(row['session'])}/{name}" for row in self._rows for name in _RESTLESS.values()])
+        return [row | self._restless(row["session"]) for row in self._rows]
+
+    def _restless(self, number: str) -> Fields:
+        """Return what of a session changes while it lives."""
+        return {key: self._kept.text(f"{_place(number)}/{name}") for key, name in _RESTLESS.items()}
 
     def portals(self) -> Found:
         """Connect to the portals whose turn it is."""
@@ -150,6 +172,10 @@ class Initiator:
         for host, port in sorted({*seen.portals, *self._records, *named}):
             if name := name_of(host, port):
                 yield name, (host, port)
+
+
+def _place(number: str) -> str:
+    return f"class/iscsi_session/session{number}"
 
 
 def _recorded(rows: Iterable[dict[str, str]]) -> Iterator[tuple[str, int]]:

@@ -6,7 +6,7 @@ waits for it and it is not taken again: one thing that hangs costs one thread.
 
 Records have ``look``, its name, and one of ``found`` (what the function returned, as JSON), ``error`` (an OSError's text) and
 ``hung`` (seconds since the look began; again each half minute). A picture that did not change is yielded again only after ``again``
-seconds.
+seconds. A look that returns the very object that it returned before says that nothing changed, and costs least.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Found(NamedTuple):
     """Whether anything of it is bad, so that the next look comes soon."""
     empty: bool = False
     """Whether this node has nothing of the kind, so that the next look has time."""
+    hurry: tuple[str, ...] = ()
+    """Looks that shall be taken as soon as their gap allows, for what was found here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Look:
     """A look that takes longer is said to hang."""
     again: float = 60.0
     """Seconds after which a picture is yielded although it is the same; 0 yields each one."""
+    sights: int = 1
+    """How often in a row a picture is yielded before it counts as one that did not change."""
     gap: float = 0.0
     """Least seconds between two looks, however often it is hurried."""
 
@@ -73,6 +77,10 @@ class _State:
     hung_due: float = 0.0
     """When a look under way is told to hang, for the first time or again."""
     last: tuple[str, str] | None = None
+    found: Found | None = None
+    """What it returned last."""
+    times: int = 0
+    """How often in a row ``last`` was seen."""
     yielded: float = 0.0
 
 
@@ -173,11 +181,24 @@ class LookingSource:
         empty = ended.error is None and ended.value.empty
         interval = look.fast if bad else max(look.interval, _EMPTY) if empty else look.interval
         state.due = now + interval * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
-        said = ("error", str(ended.error)) if ended.error is not None else ("found", json.dumps(ended.value.picture, sort_keys=True))
-        if said == state.last and now - state.yielded < look.again:
+        before, state.found = state.found, ended.value
+        if state.found is not None:
+            self._hurried.extend(state.found.hurry)
+        same = state.found is not None and state.found is before and state.last is not None
+        if same and state.times >= look.sights and not self._is_due(one, now):
             return None
-        state.last, state.yielded = said, now
+        said = ("error", str(ended.error)) if ended.error is not None else ("found", json.dumps(ended.value.picture, sort_keys=True))
+        state.times = state.times + 1 if said == state.last else 1
+        state.last = said
+        if state.times > look.sights and not self._is_due(one, now):
+            return None
+        state.yielded = now
         return self._record(look.name, *said)
+
+    @staticmethod
+    def _is_due(one: _Looked, now: float) -> bool:
+        """Tell whether a picture that did not change shall be yielded again."""
+        return now - one.state.yielded >= one.look.again
 
     def _record(self, look: str, key: str, value: str) -> RawRecord:
         now = self._moment()

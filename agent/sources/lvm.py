@@ -3,7 +3,7 @@
 One look, ``groups``: the groups that storage.cfg wants on this node, and what :mod:`agent.sources.host_storage` reads of disks, block
 devices, udev's database and, where the agent may read them, LVM's own files (/run/lvm/pvs_online, /etc/lvm/backup: root only in Debian).
 All of that is read anew when a block device or a file of LVM's comes or goes, and each 30 s; the state and WWID of each SAN disk in every
-look. Each picture is yielded: that something is missing is believed at its second sight.
+look. A picture is yielded twice: that something is missing is believed at its second sight.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.sources.configured import Configured
-from agent.sources.host_files import Tree
+from agent.sources.host_files import Kept, Tree
 from agent.sources.host_storage import storage
 from agent.sources.looking import Found, Look
-from agent.sources.sysfs import LVM, Fields, disks
+from agent.sources.sysfs import LVM, Fields, device
 from pve.storage_cfg import Storage
 
 _SCAN: Final = 30.0
 """Seconds after which all is read anew, though nothing came or went."""
 _AGAIN: Final = 2.0
 """Seconds until the next look after one in which a disk did not run or a name had changed."""
+_REPEAT: Final = 20.0
+"""Seconds after which a picture that has been the same for long is yielded again."""
 _WAIT: Final = 2.0
 """Seconds that the first look waits for storage.cfg."""
 _GROUP: Final = len(LVM) + 32
@@ -34,7 +36,7 @@ Row = dict[str, Any]
 
 def lvm_looks(configured: Configured, *, root: Path = Path("/"), interval: float = 5.0, deadline: float = 10.0) -> list[Look]:
     """Return the look ``groups``. ``configured`` is its own: no other thread may use it."""
-    return [Look("groups", Groups(configured, root).look, interval, min(_AGAIN, interval), deadline, again=0.0)]
+    return [Look("groups", Groups(configured, root).look, interval, min(_AGAIN, interval), deadline, again=_REPEAT, sights=2)]
 
 
 class Groups:
@@ -42,6 +44,7 @@ class Groups:
 
     def __init__(self, configured: Configured, root: Path = Path("/"), scan: float = _SCAN) -> None:
         self._configured, self._root, self._every = configured, root, scan
+        self._kept = Kept(root / "sys")
         self._due = 0.0
         self._first = True
         self._shape: object = None
@@ -62,7 +65,7 @@ class Groups:
             self._scan(tree)
             self._shape, self._due = shape, time.monotonic() + self._every
         else:
-            self._volumes["disks"] = list(disks(Tree(self._root / "sys")))
+            self._volumes["disks"] = [self._again(row) for row in self._volumes["disks"]]
         restless = any(row["state"] != "running" for row in self._volumes["disks"])
         return Found({"wanted": wanted, "denied": self._denied, "volumes": self._volumes}, bad=changed or restless)
 
@@ -74,6 +77,12 @@ class Groups:
         self._volumes = storage(tree)["volumes"]
         self._volumes["blocks"] = without_likes(self._volumes["blocks"])
         self._denied = sorted(tree.denied)
+        self._kept.keep([f"{device(row)}/{name}" for row in self._volumes["disks"] for name in ("state", "wwid")])
+
+    def _again(self, row: Fields) -> Fields:
+        """Return a disk with what may have changed."""
+        place = device(row)
+        return {**row, "state": self._kept.text(f"{place}/state"), "wwid": self._kept.text(f"{place}/wwid")}
 
 
 def _wanted(one: Storage) -> Row:

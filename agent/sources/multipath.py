@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from agent.sources.host_files import Tree
+from agent.sources.host_files import Kept, Tree
 from agent.sources.inquiry import Inquiry
 from agent.sources.looking import Found, Look
 from agent.sources.multipathd import SOCKETS, DaemonError, Multipathd
-from agent.sources.sysfs import Fields, blocks, disks, maps
+from agent.sources.sysfs import Fields, blocks, device, disks, maps
 from agent.sources.wwid import names, read
 
 _SCAN: Final = 30.0
@@ -78,6 +78,8 @@ class Paths:
 
     def __init__(self, root: Path = Path("/"), scan: float = _SCAN, identity: float = _IDENTITY) -> None:
         self._sys, self._every, self._identity = Tree(root / "sys"), scan, identity
+        self._kept = Kept(root / "sys")
+        self._last = Found({})
         self._due = self._identity_due = 0.0
         self._devices: list[str] = []
         self._legs: list[list[str]] = []
@@ -104,8 +106,10 @@ class Paths:
                 self._identify(name, disk)
         found = {name: self._disk(name, disk) for name, disk in self._disks.items()}
         self._running = {name: self._disks[name].path for name, row in found.items() if row["state"] == "running"}
-        bad = any(row["times"] == 1 for row in found.values())
-        return Found({"maps": self._maps, "disks": found}, bad, empty=not (self._maps or found))
+        picture = {"maps": self._maps, "disks": found}
+        if picture != self._last.picture:
+            self._last = Found(picture, any(row["times"] == 1 for row in found.values()), empty=not (self._maps or found))
+        return self._last
 
     def running(self) -> dict[str, str]:
         """Return the nodes in /dev by which to ask the disks that ran at the last look, by disk. Callable from any thread."""
@@ -129,13 +133,11 @@ class Paths:
                 if leg not in self._disks:
                     self._disks[leg] = _Disk(f"class/block/{dm}/slaves/{leg}/device", {"dev": dev, "address": "", "via": ""})
         self._blocked = {name: times for name, times in self._blocked.items() if name in self._disks}
+        self._kept.keep([f"{disk.path}/state" for disk in self._disks.values()])
 
     @staticmethod
     def _san(row: Fields) -> _Disk:
-        address, via = row["address"], row["via"]
-        target = f"target{address.rpartition(':')[0]}"
-        path = f"class/iscsi_session/session{via}/device/{target}" if via else f"class/fc_transport/{target}/device"
-        return _Disk(f"{path}/{address}", {"dev": row["dev"], "address": address, "via": via})
+        return _Disk(device(row), {name: row[name] for name in ("dev", "address", "via")})
 
     def _identify(self, name: str, disk: _Disk) -> None:
         wwid = self._sys.text(f"{disk.path}/wwid")
@@ -143,7 +145,7 @@ class Paths:
             self._names[name] = (wwid, names(read(f"{self._sys.root}/{disk.path}/vpd_pg83")))
 
     def _disk(self, name: str, disk: _Disk) -> Row:
-        state = self._sys.text(f"{disk.path}/state")
+        state = self._kept.text(f"{disk.path}/state")
         times = self._blocked[name] = min(2, self._blocked.get(name, 0) + 1) if state == _BLOCKED else 0
         wwid, known = self._names[name]
         return {**disk.fields, "state": state, "times": times, "wwid": wwid, "names": list(known)}

@@ -1,13 +1,17 @@
-"""Asks mounts whether they answer: each in a child process of its own that may hang, while this process touches no mount.
+"""Asks mounts whether they answer, in child processes that may hang, while this process touches no mount.
 
-The child is coreutils' ``stat --cached=never``: one statx(2) with AT_STATX_FORCE_SYNC, which for NFS is a GETATTR to the server whatever
+While all is well one child that is kept asks one mount after the other (:mod:`agent.sources.nfs_mount_child`). When a mount does not
+answer it within a second it is killed, and that mount and those behind it are asked by a child of their own each, beside each other: nothing
+that is dead delays the word on others.
+
+Such a child is coreutils' ``stat --cached=never``: one statx(2) with AT_STATX_FORCE_SYNC, which for NFS is a GETATTR to the server whatever
 the client has cached (Linux ``fs/nfs/inode.c``, nfs_getattr; as long as an attribute is asked for that may change, thus %Z), needs no
 permission on the mount's root, and fails as the server answers: EACCES or ESTALE for an export that is taken away, ESTALE for a file
 system that is another one now. statfs(2) would not do: of an export whose directory was replaced it gives the new one's numbers, and the
 kernel only logs "fileid changed". The child starts in a millisecond and leaves no memory behind.
 
-A child whose mount is dead sleeps in the kernel, where no signal reaches it until the server answers. It is left there; its mount is not
-asked again before it has ended, by an agent that is started anew neither: the child's arguments say what it asks. A mount that takes the
+A child whose mount is dead sleeps in the kernel; whether a signal ends it there depends on what it waits for. It is left there; its mount is
+not asked again before it has ended, by an agent that is started anew neither: the child's arguments say what it asks. A mount that takes the
 place of a dead one is another mount: it is asked.
 """
 
@@ -24,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from agent.sources.asker import Asker, interpreter
+
 _COMMAND: Final = ("/usr/bin/stat", "--cached=never")
 _NOTED: Final = "--format=%Z "
 """Beginning of the argument by which a child is known again; what it prints is thrown away."""
@@ -33,6 +39,13 @@ _LONGEST: Final = 4096
 _NO_WATCH: Final = -1
 _MOST: Final = 128
 """Most children at a time. Each mount has one at most, but mounts that are dead may be replaced again and again."""
+_KEPT: Final = interpreter(Path(__file__).with_name("nfs_mount_child.py"))
+_PATIENCE: Final = 1.0
+"""Seconds that the kept child waits for one mount."""
+_SHARE: Final = 0.5
+"""Largest part of a look's time that the kept child has in all."""
+_DEATH: Final = 0.2
+"""Seconds that it has to die. One that does not is left in its mount like any other child."""
 WELL, HUNG, BLIND = "ok", "hung", "blind"
 """Answers beside the names of errno values. ``blind``: the question could not be asked."""
 
@@ -57,8 +70,8 @@ class _Child:
 class Prober:
     """Asks mounts. For one thread at a time."""
 
-    def __init__(self, command: tuple[str, ...] = _COMMAND) -> None:
-        self._command = command
+    def __init__(self, command: tuple[str, ...] = _COMMAND, kept: tuple[str, ...] = _KEPT) -> None:
+        self._command, self._asker = command, Asker(kept)
         self._children: dict[str, _Child] = {}
         self._adopted = False
 
@@ -72,7 +85,11 @@ class Prober:
         if not self._adopted:
             self._adopt()
         left_behind, end = set(self._children), time.monotonic() + seconds
-        found = {mount: said for mount, at in mounts.items() if mount not in left_behind and (said := self._start(mount, at)) is not None}
+        found = self._ask_kept({mount: at for mount, at in mounts.items() if mount not in left_behind}, end - seconds * (1 - _SHARE))
+        left_behind |= self._children.keys()
+        for mount, at in mounts.items():
+            if mount not in found and mount not in left_behind and (said := self._start(mount, at)) is not None:
+                found[mount] = said
         # What was left behind earlier is only looked after: a mount that is dead for an hour does not delay each look of that hour.
         fresh = self._children.keys() - left_behind
         while fresh and (left := end - time.monotonic()) > 0:
@@ -86,6 +103,31 @@ class Prober:
                 waited = now - self._children[mount].began
                 found[mount] = Answer(HUNG, f"no answer for {waited:.0f} s", waited)
         return {mount: found[mount] for mount in mounts}
+
+    def close(self) -> None:
+        """End the child that is kept."""
+        self._asker.close()
+
+    def _ask_kept(self, mounts: Mapping[str, str], end: float) -> dict[str, Answer]:
+        """Ask one mount after the other, and return the answers of those before the first that gives none."""
+        found = dict[str, Answer]()
+        for mount, target in mounts.items():
+            began = time.monotonic()
+            line = self._asker.ask(os.fsencode(target) + b"\0", max(0.0, min(_PATIENCE, end - began)))
+            if line is None or not line.isdigit():
+                self._give_up(mount, began)
+                break
+            found[mount] = _numbered(int(line), time.monotonic() - began)
+        return found
+
+    def _give_up(self, mount: str, began: float) -> None:
+        """Kill the child that is kept; while it does not die its mount is asked by no other."""
+        if (process := self._asker.leave()) is None:
+            return
+        try:
+            process.wait(_DEATH)
+        except subprocess.TimeoutExpired:
+            self._children[mount] = _Child(process, _watch(process), began)
 
     def _adopt(self) -> None:
         """Take in the children that an agent before this one has left in mounts that are dead still."""
@@ -111,10 +153,7 @@ class Prober:
             )
         except (OSError, ValueError) as error:
             return Answer(BLIND, str(error), 0.0)
-        watch = _NO_WATCH
-        with suppress(OSError):  # no descriptor is free: its end is noticed all the same, only later
-            watch = os.pidfd_open(process.pid)
-        self._children[mount] = _Child(process, watch, began)
+        self._children[mount] = _Child(process, _watch(process), began)
         return None
 
     def _ended(self, mounts: set[str], seconds: float) -> dict[str, Answer]:
@@ -132,16 +171,28 @@ class Prober:
         took = time.monotonic() - child.began
         if child.watch != _NO_WATCH:
             os.close(child.watch)
-        if child.process is None:
+        code = child.process.wait() if child.process is not None else 0
+        if child.process is None or child.process.stderr is None:  # of an agent before this one, or the kept one, dead at last
             return Answer(HUNG, "it has just ended to hang", took)
-        code = child.process.wait()
-        assert child.process.stderr is not None
         with child.process.stderr as pipe:
             text = pipe.read(_LONGEST).decode("utf-8", "replace").strip()
         if code == 0:
             return Answer(WELL, "", took)
         reason = text.rpartition(": ")[2]
         return Answer(_NUMBERS.get(reason, BLIND), reason or f"exit code {code}", took)
+
+
+def _numbered(number: int, took: float) -> Answer:
+    """Return the answer that an errno is, 0 for none."""
+    return Answer(errno.errorcode.get(number, BLIND), os.strerror(number), took) if number else Answer(WELL, "", took)
+
+
+def _watch(process: subprocess.Popen[bytes]) -> int:
+    """Return a descriptor for a process's end, or none where none is free: it is noticed all the same then, only later."""
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:
+        return _NO_WATCH
 
 
 def _has_ended(process: subprocess.Popen[bytes] | None) -> bool:

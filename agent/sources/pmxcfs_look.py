@@ -131,7 +131,7 @@ def _still(root: Path, plain: bool) -> bool:
 
 
 def _served(root: Path, known: Look | None, wanted: Wanted) -> Look:
-    version = _parsed(root / ".version", version_file.parse)
+    version = _parsed(f"{root}/.version", version_file.parse)
     starttime = str(version.starttime)
     before = known.counters if known is not None and known.starttime == starttime else {}
     counters = {path: count for path, count in version.counters.items() if _watched(path) or path == "vmlist"}
@@ -193,7 +193,7 @@ def _together(moved: list[str], version: VersionFile) -> list[str]:
 def _quorate(root: Path) -> bool | None:
     """Return None when there is no ``local``, as in a plain directory."""
     try:
-        mode = os.lstat(root / "local").st_mode
+        mode = os.lstat(f"{root}/local").st_mode
     except FileNotFoundError:
         return None
     return bool(mode & 0o200) if stat.S_ISLNK(mode) else None
@@ -204,7 +204,7 @@ def _quorate(root: Path) -> bool | None:
 
 def _members(root: Path) -> Members | None:
     try:
-        return _parsed(root / ".members", members.parse)
+        return _parsed(f"{root}/.members", members.parse)
     except (FileNotFoundError, PermissionError):
         return None
 
@@ -239,7 +239,7 @@ def _guests(
     """Return which guests of ours there are, and those of them whose count moved since ``known``, read."""
     if known is not None and known.present is not None and before.get("vmlist") == counters.get("vmlist"):
         return None, {}
-    listed = _parsed(root / ".vmlist", vmlist.parse)
+    listed = _parsed(f"{root}/.vmlist", vmlist.parse)
     ours = {str(vmid): one for vmid, one in listed.items() if node in (ALL, one.node) and one.kind in _KINDS}
     present = {vmid: (one.node, one.version) for vmid, one in ours.items()}
     old = known.present or {} if known is not None else {}
@@ -275,7 +275,7 @@ def _slow(root: Path, found: Members | None) -> dict[str, bytes]:
     data: dict[str, bytes] = {}
     for path in paths:
         try:
-            data[path] = _bytes(root / path)
+            data[path] = _bytes(f"{root}/{path}")
         except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
             continue
     return data
@@ -284,14 +284,14 @@ def _slow(root: Path, found: Members | None) -> dict[str, bytes]:
 # Reading
 
 
-def _parsed(path: Path, parse: Callable[[bytes], T]) -> T:
+def _parsed(path: str, parse: Callable[[bytes], T]) -> T:
     """Read a dot file. Another process that looks it up meanwhile can make it a mix of two generations."""
     for _ in range(_TRIES):
         try:
             return parse(_bytes(path))
         except FormatError:
             continue
-    raise OSError(errno.EAGAIN, "torn content", str(path))
+    raise OSError(errno.EAGAIN, "torn content", path)
 
 
 def _read_all(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, Content]]:
@@ -305,9 +305,9 @@ def _read_all(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, Content]]
 def _content(root: Path, path: str) -> Content:
     """Read a file until two reads agree: an editor that truncates and writes shows half of it."""
     try:
-        data = _bytes(root / path)
+        data = _bytes(f"{root}/{path}")
         for _ in range(_TRIES):
-            again = _bytes(root / path)
+            again = _bytes(f"{root}/{path}")
             if again == data:
                 break
             data = again
@@ -318,7 +318,7 @@ def _content(root: Path, path: str) -> Content:
     return Content(hashlib.sha1(data, usedforsecurity=False).hexdigest(), data)
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(descriptor, MAX_FILE)

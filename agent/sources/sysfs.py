@@ -88,6 +88,14 @@ def _disks(sys: Tree, target: str, session: str) -> Iterator[Fields]:
             }
 
 
+def device(row: Fields) -> str:
+    """Return the directory below /sys of a disk of :func:`disks`: by its session or target, as the disk's name may be another's in a moment."""
+    address = row["address"]
+    target = f"target{address.rpartition(':')[0]}"
+    above = f"iscsi_session/session{row['via']}/device/{target}" if row["via"] else f"fc_transport/{target}/device"
+    return f"class/{above}/{address}"
+
+
 def blocks(sys: Tree) -> list[Fields]:
     """Return a row for each block device and partition, without those that hold only guests' data."""
     return [_block(sys, name) for name in sys.names("class/block") if not name.startswith(_OF_GUESTS)]

@@ -43,7 +43,25 @@ from tests.fuse_pmxcfs import Pmxcfs, can_mount
 
 ROW = {"mounted": True, "source": "10.0.3.1:/e", "target": "/mnt/pve/nas", "storage": "nas", "security": "sys", "ro": False, "detail": ""}
 ROOT = {"root": "/"}
+NONE = ("/no/such/program",)
+"""A command of the kept child that leaves all questions to children of their own."""
 mounts_for_real = pytest.mark.skipif(not can_mount(), reason="mounting takes root and /dev/fuse")
+
+
+@pytest.fixture(autouse=True)
+def all_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End the children that probers keep."""
+    held: list[Prober] = []
+    begin = Prober.__init__
+
+    def begun(self: Prober, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        held.append(self)
+
+    monkeypatch.setattr(Prober, "__init__", begun)
+    yield
+    for one in held:
+        one.close()
 
 
 @pytest.fixture
@@ -74,6 +92,11 @@ def watch(tmp_path: Path, *places: Path, deadline: float = 0.5, options: str = "
 def answers(one: Mounts) -> list[str]:
     """Return how the mounts answered."""
     return [row["answer"] for row in one.look().picture if row["mounted"]]
+
+
+def plus(sums: Totals, more: Totals) -> Totals:
+    """Return counters after more was done."""
+    return Totals(*map(sum, zip(sums, more, strict=True)))
 
 
 def record(look: str, at: float, found: str = "[]") -> RawRecord:
@@ -115,6 +138,7 @@ def test_a_dead_mount_has_one_child_however_often_it_is_asked(tmp_path: Path, mo
         reader.start()
 
     first = [row["answer"] for row in one.look().picture]
+    one.look()  # begins another child that asks what is well
     before = _cost()
     began = time.monotonic()
     later = [[row["answer"] for row in one.look().picture] for _ in range(50)]
@@ -145,6 +169,69 @@ def _cost() -> tuple[int, int, int]:
     return len(os.listdir("/proc/self/fd")), threading.active_count(), children  # noqa: PTH208
 
 
+@mounts_for_real
+def test_while_all_is_well_one_child_asks_all_mounts(tmp_path: Path, mounted: Callable[[str], Pmxcfs]) -> None:
+    """Looks at mounts that answer start one program in all; after one of them hung another is kept, and asks the others."""
+    well, dead, denied = mounted("well"), mounted("dead"), mounted("denied")
+    denied.trouble = errno.EACCES
+    prober = Prober(NONE)  # children of their own say nothing here: what is told the kept one told
+    targets = {name: str(one.mountpoint) for name, one in (("well", well), ("dead", dead), ("denied", denied))}
+
+    def told() -> list[str]:
+        return [answer.answer for answer in prober.ask(targets, 10).values()]
+
+    before, pids = told(), {_pid(prober)}
+    for _ in range(5):
+        assert told() == before
+        pids.add(_pid(prober))
+    dead.hang()
+    first, between, later = told(), _pid(prober), told()
+    renewed = _pid(prober)
+    dead.answer()
+    end = time.monotonic() + 20
+    while (after := told()) != before and time.monotonic() < end:
+        time.sleep(0.02)
+
+    assert before == [WELL, WELL, "EACCES"]
+    assert len(pids) == 1
+    assert (first, later) == ([WELL, HUNG, BLIND], [WELL, HUNG, "EACCES"])
+    assert between is None
+    assert renewed not in {None, *pids}
+    assert (after, prober.outstanding) == (before, 0)
+
+
+def _pid(prober: Prober) -> int | None:
+    child = prober._asker._child
+    return child.pid if child is not None else None
+
+
+def test_a_kept_child_that_talks_nonsense_is_not_believed(tmp_path: Path) -> None:
+    """What is no number, an endless line, and an end in the middle of an answer: the mount is asked by a child of its own then."""
+    for number, says in enumerate(("echo well", "cat /dev/zero", "printf 0", "exit 3")):
+        program = tmp_path / f"kept{number}"
+        program.write_text(f"#!/bin/sh\n{says}\n")
+        program.chmod(0o755)
+        prober = Prober(kept=(str(program),))
+
+        assert prober.ask(ROOT, 20)["root"].answer == WELL
+        assert _pid(prober) is None
+
+
+def test_a_kept_child_ends_with_its_agent() -> None:
+    """Killed without a chance to say goodbye, an agent leaves no child behind that waits for questions."""
+    path = ":".join([*(one for one in sys.path if one), str(Path.cwd())])
+    code = (
+        "import os, signal, sys; sys.path[:0] = sys.argv[1].split(':'); from agent.sources.nfs_mount_probe import Prober; prober = Prober();"
+        " prober.ask({'root': '/'}, 20); print(prober._asker._child.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    child = int(subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False, timeout=60).stdout)
+    end = time.monotonic() + 20
+    while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes() and time.monotonic() < end:
+        time.sleep(0.02)
+
+    assert not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes()
+
+
 def test_a_child_that_is_killed_or_missing_says_nothing(tmp_path: Path) -> None:
     """A probe that could not be made, or was killed, is no word on the mount; one that ignores signals is given up at the deadline."""
     killed = tmp_path / "killed"
@@ -154,9 +241,9 @@ def test_a_child_that_is_killed_or_missing_says_nothing(tmp_path: Path) -> None:
     stubborn.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
     stubborn.chmod(0o755)
 
-    assert Prober(("/no/such/program",)).ask(ROOT, 5)["root"].answer == BLIND
-    assert Prober((str(killed),)).ask(ROOT, 20)["root"].answer == BLIND
-    hanging = Prober((str(stubborn),))
+    assert Prober(NONE, NONE).ask(ROOT, 5)["root"].answer == BLIND
+    assert Prober((str(killed),), NONE).ask(ROOT, 20)["root"].answer == BLIND
+    hanging = Prober((str(stubborn),), NONE)
     assert hanging.ask(ROOT, 0.2)["root"].answer == HUNG
     kill(hanging)
 
@@ -205,7 +292,7 @@ def test_questions_without_an_answer_are_bounded(tmp_path: Path, monkeypatch: py
     slow = tmp_path / "slow"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
-    prober = Prober((str(slow),))
+    prober = Prober((str(slow),), NONE)
     found = prober.ask(dict.fromkeys("abc", "/"), 0.1)
 
     assert [found[name].answer for name in "abc"] == [HUNG, HUNG, BLIND]
@@ -216,7 +303,7 @@ ASKS = """
 import sys
 sys.path[:0] = sys.argv[1].split(":")
 from agent.sources.nfs_mount_probe import Prober
-prober = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"))
+prober = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"), ("/no/such/program",))
 prober.ask({"0:52 /mnt/pve/nas": "/"}, 0.5)
 print(*(child.process.pid for child in prober._children.values()), flush=True)
 """
@@ -226,8 +313,8 @@ def test_an_agent_started_anew_leaves_a_dead_mount_alone() -> None:
     """What an agent before this one left in a mount is known again: no second question, until it has ended; then the mount is asked."""
     path = ":".join([*(one for one in sys.path if one), str(Path.cwd())])
     left = int(subprocess.run([sys.executable, "-c", ASKS, path], capture_output=True, text=True, check=True, timeout=60).stdout)
-    again = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"))
-    other = Prober()
+    again = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"), NONE)
+    other = Prober(kept=NONE)
     mount = {"0:52 /mnt/pve/nas": "/"}
     try:
         found = again.ask(mount, 0.2)["0:52 /mnt/pve/nas"]
@@ -252,7 +339,7 @@ def test_a_child_that_cannot_be_watched_is_noticed_all_the_same(monkeypatch: pyt
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(os, "pidfd_open", fails)
-    prober, end = Prober(), time.monotonic() + 20
+    prober, end = Prober(kept=NONE), time.monotonic() + 20
     while (answer := prober.ask(ROOT, 0.1)["root"].answer) != WELL and time.monotonic() < end:
         pass
 
@@ -358,7 +445,7 @@ def latency(classifier: NfsMounts, *looks: tuple[int, float]) -> list[list[type[
     found, sums = [], Totals()
     classifier.statistics({"h:/e": list(sums)}, record("statistics", 0))
     for number, (requests, mean) in enumerate(looks, 1):
-        sums = sums.plus(Totals(requests, requests, 0, 0, int(requests * mean * 1000), int(requests * mean * 1000)))
+        sums = plus(sums, Totals(requests, requests, 0, 0, int(requests * mean * 1000), int(requests * mean * 1000)))
         found.append([type(event) for event in classifier.statistics({"h:/e": list(sums)}, record("statistics", 10 * number))])
     return found
 
@@ -377,7 +464,7 @@ def test_slowness_is_told_with_what_waits_on_this_node() -> None:
     classifier, sums, found = NfsMounts(0.02), Totals(), list[Event]()
     for number in range(4):
         found += classifier.statistics({"h:/e": list(sums)}, record("statistics", 10 * number))
-        sums = sums.plus(Totals(100, 100, 0, 2000, 5000, 7000, sends=50, backlog=150))
+        sums = plus(sums, Totals(100, 100, 0, 2000, 5000, 7000, sends=50, backlog=150))
     (high,) = found
 
     assert isinstance(high, NfsLatencyHigh)
