@@ -60,8 +60,8 @@ class Tree:
 class Kept:
     """Small files below ``root`` that are read every second, left open in between: that costs half of what opening them anew does.
 
-    An open file of sysfs keeps nothing alive: when its device goes, reading fails with ENODEV (fs/kernfs/file.c). Then, and when the file was
-    replaced, it is opened anew. For one thread at a time.
+    An open file of sysfs keeps nothing alive: when its device goes, reading fails with ENODEV (fs/kernfs/file.c). Then, and when the
+    file was replaced, it is opened anew. For one thread at a time.
     """
 
     def __init__(self, root: Path) -> None:

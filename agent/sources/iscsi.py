@@ -1,8 +1,9 @@
 """Looks at iSCSI: the kernel's sessions each second, and whether portals accept connections.
 
-What of a session stays while it lives is read again only each half minute and when a session came or went. Looks: ``sessions`` (rows of :func:`agent.sources.sysfs.sessions` with ``recovery``, the seconds that the kernel waits for a lost one, and
+Looks: ``sessions`` (rows of :func:`agent.sources.sysfs.sessions` with ``recovery``, the seconds that the kernel waits for a lost one, and
 the targets that storage.cfg wants) and ``portals`` (of each portal that storage.cfg, a session or the node database names: how the
-latest connection ended, and its number).
+latest connection ended, and its number). What of a session stays while it lives is read again only each half minute and when a session
+came or went.
 
 A portal with a living session is asked each ``used`` seconds only. The kernel pings that session every 5 s by itself, and a connection
 that is closed before a login is an error to the target: LIO logs `iSCSI Login negotiation failed.`, ctld of TrueNAS that it was lost.

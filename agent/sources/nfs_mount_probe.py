@@ -1,18 +1,18 @@
 """Asks mounts whether they answer, in child processes that may hang, while this process touches no mount.
 
-While all is well one child that is kept asks one mount after the other (:mod:`agent.sources.nfs_mount_child`). When a mount does not
-answer it within a second it is killed, and that mount and those behind it are asked by a child of their own each, beside each other: nothing
-that is dead delays the word on others.
+One child asks one mount after the other, which is all there is to do while they are well. When it does not come on within a second it is
+killed, and the mounts that it left are asked by a child of their own each, beside each other: nothing that is dead delays the word on
+others.
 
-Such a child is coreutils' ``stat --cached=never``: one statx(2) with AT_STATX_FORCE_SYNC, which for NFS is a GETATTR to the server whatever
+The child is coreutils' ``stat --cached=never``: one statx(2) with AT_STATX_FORCE_SYNC, which for NFS is a GETATTR to the server whatever
 the client has cached (Linux ``fs/nfs/inode.c``, nfs_getattr; as long as an attribute is asked for that may change, thus %Z), needs no
 permission on the mount's root, and fails as the server answers: EACCES or ESTALE for an export that is taken away, ESTALE for a file
 system that is another one now. statfs(2) would not do: of an export whose directory was replaced it gives the new one's numbers, and the
 kernel only logs "fileid changed". The child starts in a millisecond and leaves no memory behind.
 
-A child whose mount is dead sleeps in the kernel; whether a signal ends it there depends on what it waits for. It is left there; its mount is
-not asked again before it has ended, by an agent that is started anew neither: the child's arguments say what it asks. A mount that takes the
-place of a dead one is another mount: it is asked.
+A child whose mount is dead sleeps in the kernel; whether a signal ends it there depends on what it waits for. It is left there; its
+mount is not asked again before it has ended, by an agent that is started anew neither: the child's arguments say what it asks. A mount
+that takes the place of a dead one is another mount: it is asked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -28,22 +29,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from agent.sources.asker import Asker, interpreter
-
 _COMMAND: Final = ("/usr/bin/stat", "--cached=never")
 _NOTED: Final = "--format=%Z "
 """Beginning of the argument by which a child is known again; what it prints is thrown away."""
+_ALL: Final = "all"
+"""Stands there for the mount when a child asks all of them; a mount begins with the number of its device."""
+_STEP: Final = "{}: cannot statx '': No such file or directory"
+"""What the child, called so, says of an empty path, which stands behind each mount: how far it has come. Nothing else is printed at once."""
 _NUMBERS: Final = {os.strerror(number): name for number, name in errno.errorcode.items()}
 """Text of the C library to the name of its errno. The child speaks the C locale, and so does this process unless it asks for another."""
 _LONGEST: Final = 4096
 _NO_WATCH: Final = -1
 _MOST: Final = 128
 """Most children at a time. Each mount has one at most, but mounts that are dead may be replaced again and again."""
-_KEPT: Final = interpreter(Path(__file__).with_name("nfs_mount_child.py"))
 _PATIENCE: Final = 1.0
-"""Seconds that the kept child waits for one mount."""
+"""Seconds that a child which asks all mounts may take for one of them."""
 _SHARE: Final = 0.5
-"""Largest part of a look's time that the kept child has in all."""
+"""Largest part of a look's time that it may take in all."""
 _DEATH: Final = 0.2
 """Seconds that it has to die. One that does not is left in its mount like any other child."""
 WELL, HUNG, BLIND = "ok", "hung", "blind"
@@ -70,8 +72,8 @@ class _Child:
 class Prober:
     """Asks mounts. For one thread at a time."""
 
-    def __init__(self, command: tuple[str, ...] = _COMMAND, kept: tuple[str, ...] = _KEPT) -> None:
-        self._command, self._asker = command, Asker(kept)
+    def __init__(self, command: tuple[str, ...] = _COMMAND) -> None:
+        self._command = command
         self._children: dict[str, _Child] = {}
         self._adopted = False
 
@@ -85,7 +87,7 @@ class Prober:
         if not self._adopted:
             self._adopt()
         left_behind, end = set(self._children), time.monotonic() + seconds
-        found = self._ask_kept({mount: at for mount, at in mounts.items() if mount not in left_behind}, end - seconds * (1 - _SHARE))
+        found = self._ask_in_turn({mount: at for mount, at in mounts.items() if mount not in left_behind}, end - seconds * (1 - _SHARE))
         left_behind |= self._children.keys()
         for mount, at in mounts.items():
             if mount not in found and mount not in left_behind and (said := self._start(mount, at)) is not None:
@@ -104,35 +106,47 @@ class Prober:
                 found[mount] = Answer(HUNG, f"no answer for {waited:.0f} s", waited)
         return {mount: found[mount] for mount in mounts}
 
-    def close(self) -> None:
-        """End the child that is kept."""
-        self._asker.close()
-
-    def _ask_kept(self, mounts: Mapping[str, str], end: float) -> dict[str, Answer]:
-        """Ask one mount after the other, and return the answers of those before the first that gives none."""
-        found = dict[str, Answer]()
-        for mount, target in mounts.items():
-            began = time.monotonic()
-            line = self._asker.ask(os.fsencode(target) + b"\0", max(0.0, min(_PATIENCE, end - began)))
-            if line is None or not line.isdigit():
-                self._give_up(mount, began)
+    def _ask_in_turn(self, mounts: Mapping[str, str], end: float) -> dict[str, Answer]:
+        """Ask one mount after the other in one child, and return the answers of those before the first that gave none."""
+        if len(mounts) < 2:
+            return {}
+        paths = [path for target in mounts.values() for path in (target, "")]
+        try:
+            process = self._run(_ALL, paths)
+        except (OSError, ValueError):
+            return {}
+        found, waiting, began, reason = dict[str, Answer](), list(mounts), time.monotonic(), ""
+        for line in _lines(process, end):
+            if line != _STEP.format(self._command[0]):
+                reason = line.rpartition(": ")[2]
+                continue
+            now = time.monotonic()
+            found[waiting.pop(0)] = _answer(reason, now - began)
+            if not waiting:
                 break
-            found[mount] = _numbered(int(line), time.monotonic() - began)
+            began, reason = now, ""
+        self._end(process, waiting[0] if waiting else "", began)
         return found
 
-    def _give_up(self, mount: str, began: float) -> None:
-        """Kill the child that is kept; while it does not die its mount is asked by no other."""
-        if (process := self._asker.leave()) is None:
-            return
+    def _end(self, process: subprocess.Popen[bytes], mount: str, began: float) -> None:
+        """End a child that asked all mounts and came as far as ``mount``. While it does not die no other asks that mount."""
+        assert process.stderr is not None
+        process.stderr.close()
+        process.stderr = None
+        if mount:
+            process.kill()
         try:
             process.wait(_DEATH)
         except subprocess.TimeoutExpired:
-            self._children[mount] = _Child(process, _watch(process), began)
+            self._children[mount or _ALL] = _Child(process, _watch(process), began)
 
     def _adopt(self) -> None:
         """Take in the children that an agent before this one has left in mounts that are dead still."""
         self._adopted = True
         for mount, watch in _orphans(self._command):
+            if mount == _ALL:  # nobody heard how far it came
+                with suppress(OSError):
+                    signal.pidfd_send_signal(watch, signal.SIGKILL)
             if mount in self._children:
                 os.close(watch)  # two agents before this one: the mount is dead as long as one of them hangs
             else:
@@ -143,18 +157,21 @@ class Prober:
         if len(self._children) >= _MOST:
             return Answer(BLIND, f"{_MOST} questions are unanswered", 0.0)
         try:
-            process = subprocess.Popen(  # noqa: S603 - a fixed program; the target stands behind --
-                [*self._command, f"{_NOTED}{mount}", "--", target],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={"LC_ALL": "C"},
-                cwd="/",
-            )
+            process = self._run(mount, [target])
         except (OSError, ValueError) as error:
             return Answer(BLIND, str(error), 0.0)
         self._children[mount] = _Child(process, _watch(process), began)
         return None
+
+    def _run(self, mount: str, paths: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - a fixed program; the paths stand behind --
+            [*self._command, f"{_NOTED}{mount}", "--", *paths],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={"LC_ALL": "C"},
+            cwd="/",
+        )
 
     def _ended(self, mounts: set[str], seconds: float) -> dict[str, Answer]:
         """Wait until a child ends, at most so long, and return what those that ended say."""
@@ -172,19 +189,28 @@ class Prober:
         if child.watch != _NO_WATCH:
             os.close(child.watch)
         code = child.process.wait() if child.process is not None else 0
-        if child.process is None or child.process.stderr is None:  # of an agent before this one, or the kept one, dead at last
+        if child.process is None or child.process.stderr is None:  # of an agent before this one, or one that asked all, dead at last
             return Answer(HUNG, "it has just ended to hang", took)
         with child.process.stderr as pipe:
             text = pipe.read(_LONGEST).decode("utf-8", "replace").strip()
-        if code == 0:
-            return Answer(WELL, "", took)
-        reason = text.rpartition(": ")[2]
-        return Answer(_NUMBERS.get(reason, BLIND), reason or f"exit code {code}", took)
+        return _answer((text.rpartition(": ")[2] or f"exit code {code}") if code else "", took)
 
 
-def _numbered(number: int, took: float) -> Answer:
-    """Return the answer that an errno is, 0 for none."""
-    return Answer(errno.errorcode.get(number, BLIND), os.strerror(number), took) if number else Answer(WELL, "", took)
+def _answer(reason: str, took: float) -> Answer:
+    """Return the answer that a text of the C library is, empty for none."""
+    return Answer(_NUMBERS.get(reason, BLIND), reason, took) if reason else Answer(WELL, "", took)
+
+
+def _lines(process: subprocess.Popen[bytes], end: float) -> Iterator[str]:
+    """Yield what a child says on its standard error, line by line, until it is silent for too long, says too much, or ends."""
+    assert process.stderr is not None
+    fd, rest, poller = process.stderr.fileno(), b"", select.poll()
+    poller.register(fd, select.POLLIN)
+    while (
+        len(rest) <= _LONGEST and poller.poll(max(0.0, min(_PATIENCE, end - time.monotonic())) * 1000) and (more := os.read(fd, _LONGEST))
+    ):
+        *lines, rest = (rest + more).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in lines)
 
 
 def _watch(process: subprocess.Popen[bytes]) -> int:

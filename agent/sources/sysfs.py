@@ -89,7 +89,7 @@ def _disks(sys: Tree, target: str, session: str) -> Iterator[Fields]:
 
 
 def device(row: Fields) -> str:
-    """Return the directory below /sys of a disk of :func:`disks`: by its session or target, as the disk's name may be another's in a moment."""
+    """Return the directory below /sys of a disk of :func:`disks`: by session or target, for its name may be another's in a moment."""
     address = row["address"]
     target = f"target{address.rpartition(':')[0]}"
     above = f"iscsi_session/session{row['via']}/device/{target}" if row["via"] else f"fc_transport/{target}/device"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from agent.sources import host as host_module
 from agent.sources.deadline import OneAtATime
 from agent.sources.errors import HostHungError
 from agent.sources.host import HostSource, look
-from agent.sources.host_files import Tree
+from agent.sources.host_files import Kept, Tree
 
 KINDS = {"networks", "mounts", "iscsi", "multipath", "volumes", "ceph"}
 
@@ -237,6 +238,68 @@ def test_files_are_read_with_bounds(tmp_path: Path) -> None:
     assert tree.text("odd") == "\ufffd\ufffd x"
     assert [tree.text(name) for name in ("pipe", ".", "nowhere", "odd/x")] == [""] * 4
     assert tree.names("nowhere") == []
+
+
+def test_kept_files_are_those_that_are_there_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is read again and again tells what stands in it now, also when it was replaced, went and came; of many some are kept."""
+    monkeypatch.setattr("agent.sources.host_files._MOST_KEPT", 2)
+    for name in "abc":
+        (tmp_path / name).write_text(f"{name}1\n")
+    kept = Kept(tmp_path)
+    before = _descriptors()
+    first = [kept.text(name) for name in "abcd"]
+    (tmp_path / "a").write_text("a2\n")
+    (tmp_path / "new").write_text("b2\n")
+    (tmp_path / "new").rename(tmp_path / "b")
+    (tmp_path / "c").unlink()
+    lost, second = kept.lost, [kept.text(name) for name in "abcd"]
+    (tmp_path / "b").unlink()
+    third = [kept.text(name) for name in "ab"]
+    (tmp_path / "b").write_text("b3\n")
+    fourth = [kept.text(name) for name in "ab"]
+    opened = _descriptors() - before
+    kept.keep(["a"])
+    left = _descriptors() - before
+    kept.keep([])
+
+    assert first == ["a1", "b1", "c1", ""]
+    assert second == ["a2", "b2", "", ""]
+    assert third == ["a2", ""]
+    assert fourth == ["a2", "b3"]
+    assert (lost, kept.lost, opened, left, _descriptors() - before) == (0, 2, 2, 1, 0)
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+DEVICE = """
+import subprocess, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1].split(":")
+from agent.sources.host_files import Kept
+ip = lambda *words: subprocess.run(["ip", "link", *words], check=True)
+subprocess.run(["mount", "-t", "sysfs", "none", "/sys"], check=True)
+kept, said = Kept(Path("/sys")), []
+for mtu in ("1400", "1300"):
+    ip("add", "fl0", "mtu", mtu, "type", "veth", "peer", "fl1")
+    said.append(kept.text("class/net/fl0/mtu"))
+    ip("set", "fl0", "mtu", "1280")
+    said += [kept.text("class/net/fl0/mtu"), str(kept.lost)]
+    ip("delete", "fl0")
+said += [kept.text("class/net/fl0/mtu"), str(kept.lost)]
+print(*said, sep=",")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="making a device takes root and iproute2")
+def test_a_kept_attribute_of_a_device_that_went_is_not_the_next_ones() -> None:
+    """In sysfs an open attribute tells what is so now, and when its device went and another has its name, of that one."""
+    path = ":".join([*(one for one in sys.path if one), str(Path.cwd())])
+    apart = ["unshare", "--net", "--mount", sys.executable, "-c", DEVICE, path]
+    said = subprocess.run(apart, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+    assert said == "1400,1280,0,1300,1280,1,,2"
 
 
 def test_what_may_not_be_read_is_said() -> None:

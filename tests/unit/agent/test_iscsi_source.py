@@ -147,6 +147,23 @@ def test_recorded_sessions_are_seen(tmp_path: Path) -> None:
     assert set(portals(one)) == {"10.1.1.1:3260", "10.1.2.1:3260", "127.0.0.9:3260"}
 
 
+def test_a_session_that_takes_the_number_of_another_is_itself(tmp_path: Path) -> None:
+    """The kernel gives a session the number of one that ended: the next look tells the new one's target. A change of state is told."""
+    shutil.copytree(HOSTS / "good" / "sys", tmp_path / "sys", symlinks=True)
+    one = initiator(tmp_path, "127.0.0.9", root=tmp_path)
+    before = one.sessions().picture["sessions"][0]
+    place = tmp_path / "sys" / "class" / "iscsi_session" / f"session{before['session']}"
+    (place / "state").write_text("FAILED\n")
+    failed = one.sessions().picture["sessions"][0]
+    for name, text in (("targetname", "iqn.2026-11.example:other"), ("state", "LOGGED_IN")):
+        (place / "new").write_text(f"{text}\n")
+        (place / "new").rename(place / name)
+    after = one.sessions().picture["sessions"][0]
+
+    assert failed == {**before, "state": "FAILED"}
+    assert after == {**before, "target": "iqn.2026-11.example:other"}
+
+
 def test_sessions_that_come_and_go_while_they_are_read_are_whole_or_left_out(tmp_path: Path) -> None:
     """The kernel may take a session away between two attributes of it: no error, and no row that lacks target or portal."""
     root = tmp_path / "root"

@@ -88,6 +88,53 @@ def test_the_same_picture_is_told_again_now_and_then() -> None:
     assert set(found) == {'"same"'}
 
 
+def test_a_look_that_returns_what_it_returned_before_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very object that a look returned before is not written down again until it is due, and what comes after it is."""
+    found, written = [Found("same")], list[object]()
+    write = json.dumps
+
+    def counted(value: object, **options: Any) -> str:
+        written.append(value)
+        return write(value, **options)
+
+    monkeypatch.setattr("agent.sources.looking.json.dumps", counted)
+    source = LookingSource(Source.NFS, [look("one", lambda: found[0], interval=0.01)])
+    first = [*until(source, bool), *records(source, 0.3)]
+    found[0] = Found("other")
+    later = until(source, bool)
+    source.close()
+
+    assert [record.fields["found"] for record in [*first, *later]] == ['"same"', '"other"']
+    assert written == ["same", "other"]
+
+
+@pytest.mark.parametrize("kept", [Found("same"), None], ids=["the same object", "an equal one"])
+def test_what_is_believed_at_its_second_sight_is_told_twice(kept: Found | None) -> None:
+    """With two sights a picture is told two times in a row, then only when it is due again; another picture likewise."""
+    source = LookingSource(Source.NFS, [look("one", lambda: kept or Found("same"), interval=0.01, sights=2)])
+    found = [*until(source, lambda told: len(told) >= 2), *records(source, 0.3)]
+    source.close()
+
+    assert [record.fields["found"] for record in found] == ['"same"'] * 2
+
+
+def test_a_look_may_hurry_another() -> None:
+    """What one look finds can make another be taken at once, however long its turn is away."""
+    taken: list[float] = []
+
+    def seldom() -> Found:
+        taken.append(time.monotonic())
+        return Found(len(taken))
+
+    lost = iter([(), (), ("seldom",)])
+    looks = [look("seldom", seldom, interval=600), look("often", lambda: Found("o", hurry=next(lost, ())))]
+    source = LookingSource(Source.NFS, looks)
+    told = until(source, lambda told: _of("seldom", told) == 2)
+    source.close()
+
+    assert _of("seldom", told) == 2
+
+
 def test_what_is_bad_is_looked_at_faster() -> None:
     """While a look finds something bad it is taken at the fast pace."""
     counts = {True: 0, False: 0}

@@ -43,25 +43,7 @@ from tests.fuse_pmxcfs import Pmxcfs, can_mount
 
 ROW = {"mounted": True, "source": "10.0.3.1:/e", "target": "/mnt/pve/nas", "storage": "nas", "security": "sys", "ro": False, "detail": ""}
 ROOT = {"root": "/"}
-NONE = ("/no/such/program",)
-"""A command of the kept child that leaves all questions to children of their own."""
 mounts_for_real = pytest.mark.skipif(not can_mount(), reason="mounting takes root and /dev/fuse")
-
-
-@pytest.fixture(autouse=True)
-def all_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """End the children that probers keep."""
-    held: list[Prober] = []
-    begin = Prober.__init__
-
-    def begun(self: Prober, *arguments: Any, **named: Any) -> None:
-        begin(self, *arguments, **named)
-        held.append(self)
-
-    monkeypatch.setattr(Prober, "__init__", begun)
-    yield
-    for one in held:
-        one.close()
 
 
 @pytest.fixture
@@ -138,7 +120,6 @@ def test_a_dead_mount_has_one_child_however_often_it_is_asked(tmp_path: Path, mo
         reader.start()
 
     first = [row["answer"] for row in one.look().picture]
-    one.look()  # begins another child that asks what is well
     before = _cost()
     began = time.monotonic()
     later = [[row["answer"] for row in one.look().picture] for _ in range(50)]
@@ -170,66 +151,54 @@ def _cost() -> tuple[int, int, int]:
 
 
 @mounts_for_real
-def test_while_all_is_well_one_child_asks_all_mounts(tmp_path: Path, mounted: Callable[[str], Pmxcfs]) -> None:
-    """Looks at mounts that answer start one program in all; after one of them hung another is kept, and asks the others."""
-    well, dead, denied = mounted("well"), mounted("dead"), mounted("denied")
-    denied.trouble = errno.EACCES
-    prober = Prober(NONE)  # children of their own say nothing here: what is told the kept one told
-    targets = {name: str(one.mountpoint) for name, one in (("well", well), ("dead", dead), ("denied", denied))}
+def test_one_child_asks_all_mounts_as_far_as_they_answer(
+    tmp_path: Path, mounted: Callable[[str], Pmxcfs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look starts one program while every mount answers, well or not; beyond one that hangs each is asked by a program of its own."""
+    started: list[list[str]] = []
+    run = Prober._run
+
+    def counted(self: Prober, mount: str, paths: list[str]) -> subprocess.Popen[bytes]:
+        started.append([path for path in paths if path])
+        return run(self, mount, paths)
+
+    monkeypatch.setattr(Prober, "_run", counted)
+    names = ("well", "denied", "dead", "odd 'name'\n")
+    places = {name: mounted(name) for name in names}
+    targets = {name: str(one.mountpoint) for name, one in places.items()}
+    places["denied"].trouble = errno.EACCES
+    prober = Prober()
 
     def told() -> list[str]:
+        started.clear()
         return [answer.answer for answer in prober.ask(targets, 10).values()]
 
-    before, pids = told(), {_pid(prober)}
-    for _ in range(5):
-        assert told() == before
-        pids.add(_pid(prober))
-    dead.hang()
-    first, between, later = told(), _pid(prober), told()
-    renewed = _pid(prober)
-    dead.answer()
+    before, asked_before = told(), list(started)
+    places["dead"].hang()
+    first, asked_first = told(), sorted(started)
+    later, asked_later = told(), list(started)
+    places["dead"].answer()
     end = time.monotonic() + 20
     while (after := told()) != before and time.monotonic() < end:
         time.sleep(0.02)
 
-    assert before == [WELL, WELL, "EACCES"]
-    assert len(pids) == 1
-    assert (first, later) == ([WELL, HUNG, BLIND], [WELL, HUNG, "EACCES"])
-    assert between is None
-    assert renewed not in {None, *pids}
+    paths = list(targets.values())
+    assert (before, asked_before) == ([WELL, "EACCES", WELL, WELL], [paths])
+    assert (first, asked_first) == ([WELL, "EACCES", HUNG, WELL], sorted([paths, paths[3:]]))  # it hangs there itself, and nobody else
+    assert (later, asked_later) == (first, [[*paths[:2], paths[3]]])
     assert (after, prober.outstanding) == (before, 0)
 
 
-def _pid(prober: Prober) -> int | None:
-    child = prober._asker._child
-    return child.pid if child is not None else None
-
-
-def test_a_kept_child_that_talks_nonsense_is_not_believed(tmp_path: Path) -> None:
-    """What is no number, an endless line, and an end in the middle of an answer: the mount is asked by a child of its own then."""
-    for number, says in enumerate(("echo well", "cat /dev/zero", "printf 0", "exit 3")):
-        program = tmp_path / f"kept{number}"
-        program.write_text(f"#!/bin/sh\n{says}\n")
+def test_a_child_that_asks_all_and_says_strange_things_is_not_believed(tmp_path: Path) -> None:
+    """Silence, an early end, an endless line and what is no answer: each mount is asked by a program of its own then."""
+    for number, says in enumerate(("exit 3", "cat /dev/zero >&2", "echo nonsense >&2", "sleep 60", 'printf "stat: cannot" >&2')):
+        program = tmp_path / f"stat{number}"
+        program.write_text(f'#!/bin/sh\n[ "$1" != "--format=%Z all" ] || {{ {says}; exit; }}\nexec stat --cached=never "$@"\n')
         program.chmod(0o755)
-        prober = Prober(kept=(str(program),))
+        prober = Prober((str(program),))
 
-        assert prober.ask(ROOT, 20)["root"].answer == WELL
-        assert _pid(prober) is None
-
-
-def test_a_kept_child_ends_with_its_agent() -> None:
-    """Killed without a chance to say goodbye, an agent leaves no child behind that waits for questions."""
-    path = ":".join([*(one for one in sys.path if one), str(Path.cwd())])
-    code = (
-        "import os, signal, sys; sys.path[:0] = sys.argv[1].split(':'); from agent.sources.nfs_mount_probe import Prober; prober = Prober();"
-        " prober.ask({'root': '/'}, 20); print(prober._asker._child.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    child = int(subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False, timeout=60).stdout)
-    end = time.monotonic() + 20
-    while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes() and time.monotonic() < end:
-        time.sleep(0.02)
-
-    assert not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes()
+        assert [answer.answer for answer in prober.ask({"one": "/", "gone": "/no/such/place"}, 20).values()] == [WELL, "ENOENT"]
+        assert prober.outstanding == 0
 
 
 def test_a_child_that_is_killed_or_missing_says_nothing(tmp_path: Path) -> None:
@@ -241,9 +210,9 @@ def test_a_child_that_is_killed_or_missing_says_nothing(tmp_path: Path) -> None:
     stubborn.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
     stubborn.chmod(0o755)
 
-    assert Prober(NONE, NONE).ask(ROOT, 5)["root"].answer == BLIND
-    assert Prober((str(killed),), NONE).ask(ROOT, 20)["root"].answer == BLIND
-    hanging = Prober((str(stubborn),), NONE)
+    assert Prober(("/no/such/program",)).ask(ROOT, 5)["root"].answer == BLIND
+    assert Prober((str(killed),)).ask(ROOT, 20)["root"].answer == BLIND
+    hanging = Prober((str(stubborn),))
     assert hanging.ask(ROOT, 0.2)["root"].answer == HUNG
     kill(hanging)
 
@@ -292,7 +261,7 @@ def test_questions_without_an_answer_are_bounded(tmp_path: Path, monkeypatch: py
     slow = tmp_path / "slow"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
-    prober = Prober((str(slow),), NONE)
+    prober = Prober((str(slow),))
     found = prober.ask(dict.fromkeys("abc", "/"), 0.1)
 
     assert [found[name].answer for name in "abc"] == [HUNG, HUNG, BLIND]
@@ -303,7 +272,7 @@ ASKS = """
 import sys
 sys.path[:0] = sys.argv[1].split(":")
 from agent.sources.nfs_mount_probe import Prober
-prober = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"), ("/no/such/program",))
+prober = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"))
 prober.ask({"0:52 /mnt/pve/nas": "/"}, 0.5)
 print(*(child.process.pid for child in prober._children.values()), flush=True)
 """
@@ -313,8 +282,8 @@ def test_an_agent_started_anew_leaves_a_dead_mount_alone() -> None:
     """What an agent before this one left in a mount is known again: no second question, until it has ended; then the mount is asked."""
     path = ":".join([*(one for one in sys.path if one), str(Path.cwd())])
     left = int(subprocess.run([sys.executable, "-c", ASKS, path], capture_output=True, text=True, check=True, timeout=60).stdout)
-    again = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"), NONE)
-    other = Prober(kept=NONE)
+    again = Prober((sys.executable, "-c", "import sys; sys.stdin.close(); import time; time.sleep(600)"))
+    other = Prober()
     mount = {"0:52 /mnt/pve/nas": "/"}
     try:
         found = again.ask(mount, 0.2)["0:52 /mnt/pve/nas"]
@@ -339,7 +308,7 @@ def test_a_child_that_cannot_be_watched_is_noticed_all_the_same(monkeypatch: pyt
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(os, "pidfd_open", fails)
-    prober, end = Prober(kept=NONE), time.monotonic() + 20
+    prober, end = Prober(), time.monotonic() + 20
     while (answer := prober.ask(ROOT, 0.1)["root"].answer) != WELL and time.monotonic() < end:
         pass
 
