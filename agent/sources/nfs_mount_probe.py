@@ -35,7 +35,7 @@ _NOTED: Final = "--format=%Z "
 _ALL: Final = "all"
 """Stands there for the mount when a child asks all of them; a mount begins with the number of its device."""
 _STEP: Final = "{}: cannot statx '': No such file or directory"
-"""What the child, called so, says of an empty path, which stands behind each mount: how far it has come. Nothing else is printed at once."""
+"""What the child, called so, says of an empty path, which stands behind each mount: how far it has come. Nothing else comes at once."""
 _NUMBERS: Final = {os.strerror(number): name for number, name in errno.errorcode.items()}
 """Text of the C library to the name of its errno. The child speaks the C locale, and so does this process unless it asks for another."""
 _LONGEST: Final = 4096
