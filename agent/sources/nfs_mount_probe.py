@@ -34,8 +34,8 @@ _NOTED: Final = "--format=%Z "
 """Beginning of the argument by which a child is known again; what it prints is thrown away."""
 _ALL: Final = "all"
 """Stands there for the mount when a child asks all of them; a mount begins with the number of its device."""
-_STEP: Final = "{}: cannot statx '': No such file or directory"
-"""What the child, called so, says of an empty path, which stands behind each mount: how far it has come. Nothing else comes at once."""
+_STEP: Final = ": cannot statx '': No such file or directory"
+"""How a line of the child ends that tells of an empty path. One stands behind each mount: nothing else says at once how far it has come."""
 _NUMBERS: Final = {os.strerror(number): name for number, name in errno.errorcode.items()}
 """Text of the C library to the name of its errno. The child speaks the C locale, and so does this process unless it asks for another."""
 _LONGEST: Final = 4096
@@ -117,7 +117,7 @@ class Prober:
             return {}
         found, waiting, began, reason = dict[str, Answer](), list(mounts), time.monotonic(), ""
         for line in _lines(process, end):
-            if line != _STEP.format(self._command[0]):
+            if not line.endswith(_STEP):
                 reason = line.rpartition(": ")[2]
                 continue
             now = time.monotonic()
