@@ -35,30 +35,25 @@ from events.base import Source
 def probes(config: Config) -> Iterator[Line]:
     """Yield the lines of the probing sources that are enabled."""
     node = config.node.name
-
-    def configured() -> Configured:
-        return Configured(config.pmxcfs.root, node)
-
+    configured = Configured(config.pmxcfs.root, node)
     if config.nfs.enabled:
         nfs = config.nfs
-        servers = server_looks(configured(), interval=nfs.interval, deadline=nfs.deadline)
-        mounts = mount_looks(
-            configured(), interval=nfs.mounts_interval, deadline=nfs.mounts_deadline, latency_interval=nfs.latency_interval
-        )
+        servers = server_looks(configured, interval=nfs.interval, deadline=nfs.deadline)
+        mounts = mount_looks(configured, interval=nfs.mounts_interval, deadline=nfs.mounts_deadline, latency_interval=nfs.latency_interval)
         yield _line(node, Source.NFS, [*servers, *mounts], partial(NfsClassifier, node, limit=nfs.latency_limit))
     if config.iscsi.enabled:
         iscsi = config.iscsi
-        portals = iscsi_looks(configured(), interval=iscsi.interval, deadline=iscsi.deadline, sessions_interval=iscsi.sessions_interval)
+        portals = iscsi_looks(configured, interval=iscsi.interval, deadline=iscsi.deadline, sessions_interval=iscsi.sessions_interval)
         yield _line(node, Source.ISCSI, portals, partial(IscsiClassifier, node))
     if config.multipath.enabled:
         paths = config.multipath
         maps = multipath_looks(interval=paths.interval, sysfs_interval=paths.sysfs_interval, deadline=paths.deadline, inquiry=paths.inquiry)
         yield _line(node, Source.MULTIPATH, maps, partial(MultipathClassifier, node))
     if config.lvm.enabled:
-        groups = lvm_looks(configured(), interval=config.lvm.interval, deadline=config.lvm.deadline)
+        groups = lvm_looks(configured, interval=config.lvm.interval, deadline=config.lvm.deadline)
         yield _line(node, Source.LVM, groups, partial(LvmClassifier, node))
     if config.ceph.enabled:
-        yield _ceph(config, configured())
+        yield _ceph(config, configured)
 
 
 def _ceph(config: Config, configured: Configured) -> Line:

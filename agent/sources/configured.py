@@ -1,11 +1,12 @@
 """The storages that /etc/pve/storage.cfg configures for this node, for sources that watch what lies behind them.
 
 The file lies on pmxcfs, which may hang: it is read in a thread that may be abandoned, and until it can be read again what
-was read last holds. Nobody who asks is kept waiting.
+was read last holds. Nobody who asks is kept waiting. All sources share one of these.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -20,23 +21,25 @@ _LARGEST: Final = 4 * 1024 * 1024
 
 
 class Configured:
-    """Storages of ``root``/storage.cfg that are enabled for ``node``. For one thread at a time."""
+    """Storages of ``root``/storage.cfg that are enabled for ``node``. Callable from any thread."""
 
     def __init__(self, root: Path, node: str, every: float = _EVERY) -> None:
         self._path, self._node, self._every = root / "storage.cfg", node, every
         self._background = Background("storage-cfg")
+        self._lock = threading.Lock()
         self._due = 0.0
         self._bytes: bytes | None = None
         self._storages: tuple[Storage, ...] = ()
 
     def storages(self, *types: str) -> tuple[Storage, ...]:
         """Return what is known now, of these types only. Never blocks."""
-        for ended in self._background.collect():
-            if ended.error is None and ended.value != self._bytes:
-                self._bytes = ended.value
-                self._storages = tuple(one for one in parse(ended.value).storages.values() if self._is_ours(one))
-        if time.monotonic() >= self._due and self._background.start("read", self._read):
-            self._due = time.monotonic() + self._every
+        with self._lock:
+            for ended in self._background.collect():
+                if ended.error is None and ended.value != self._bytes:
+                    self._bytes = ended.value
+                    self._storages = tuple(one for one in parse(ended.value).storages.values() if self._is_ours(one))
+            if time.monotonic() >= self._due and self._background.start("read", self._read):
+                self._due = time.monotonic() + self._every
         return tuple(one for one in self._storages if one.type in types)
 
     def wait(self, seconds: float) -> None:

@@ -59,7 +59,7 @@ def iscsi_looks(
     sessions_interval: float = 1.0,
     used: float = USED,
 ) -> list[Look]:
-    """Return the looks ``sessions`` and ``portals``. ``configured`` is their own: no other look may use it."""
+    """Return the looks ``sessions`` and ``portals``."""
     initiator = Initiator(configured, root, deadline, interval, used)
     return [
         Look("sessions", initiator.sessions, sessions_interval, min(_FAST, sessions_interval), deadline + _SLACK),

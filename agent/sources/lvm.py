@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 
 def lvm_looks(configured: Configured, *, root: Path = Path("/"), interval: float = 5.0, deadline: float = 10.0) -> list[Look]:
-    """Return the look ``groups``. ``configured`` is its own: no other thread may use it."""
+    """Return the look ``groups``."""
     return [Look("groups", Groups(configured, root).look, interval, min(_AGAIN, interval), deadline, again=_REPEAT, sights=2)]
 
 

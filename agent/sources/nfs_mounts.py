@@ -36,7 +36,7 @@ _LONGEST: Final = 1 << 22
 def mount_looks(
     configured: Configured, *, root: Path = Path("/"), interval: float = 10.0, deadline: float = 5.0, latency_interval: float = 10.0
 ) -> list[Look]:
-    """Return the looks ``mounts`` and ``statistics``. ``configured`` is their own: no other look may use it."""
+    """Return the looks ``mounts`` and ``statistics``."""
     watch = Mounts(configured, root, deadline)
     return [
         Look("mounts", watch.look, interval, min(_FAST, interval), deadline + _SLACK, again=0.0),

@@ -37,7 +37,7 @@ _GOOD: Final = frozenset({Outcome.ANSWERED, Outcome.BLIND})
 
 
 def server_looks(configured: Configured, *, root: Path = Path("/"), interval: float = 2.0, deadline: float = 1.5) -> list[Look]:
-    """Return the look ``servers``. ``configured`` is its own: no other look may use it."""
+    """Return the look ``servers``."""
     watch = Servers(configured, root, deadline)
     return [Look("servers", watch.look, interval, min(_FAST, interval), deadline * (1 + _SHARE) + _SLACK, again=0.0)]
 
