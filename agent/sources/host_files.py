@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -66,40 +67,60 @@ class Kept:
 
     def __init__(self, root: Path) -> None:
         self._tree, self._base = Tree(root), f"{root}/".replace("//", "/")
-        self._open: dict[str, int] = {}
+        self._open: dict[str, tuple[int, bool]] = {}
+        self._said: dict[str, tuple[bytes, str]] = {}
         self.lost = 0
         """How many files were not the same any more: the thing that they told of went, and what is there now is another."""
 
     def text(self, path: str) -> str:
         """Return a file's text as :meth:`Tree.text` does."""
-        fd = self._open.get(path)
-        if fd is not None:
-            if (data := _reread(fd)) is not None:
-                return data.decode("utf-8", "replace").strip()
+        if (held := self._open.get(path)) is not None:
+            if (data := _reread(*held)) is not None:
+                return self._text(path, data)
             self.lost += 1
-            os.close(self._open.pop(path))
+            self._close(path)
         if len(self._open) >= _MOST_KEPT:
             return self._tree.text(path)
         try:
-            fd = self._open[path] = os.open(self._base + path, _FLAGS)
+            fd = os.open(self._base + path, _FLAGS)
         except OSError:
             return ""
-        return (_reread(fd) or b"").decode("utf-8", "replace").strip()
+        held = self._open[path] = fd, os.fstat(fd).st_dev == _sysfs()
+        return self._text(path, _reread(*held) or b"")
 
     def keep(self, paths: Collection[str]) -> None:
         """Close all other files."""
         for path in self._open.keys() - set(paths):
-            os.close(self._open.pop(path))
+            self._close(path)
+
+    def _text(self, path: str, data: bytes) -> str:
+        said = self._said.get(path)
+        if said is None or said[0] != data:
+            said = self._said[path] = data, data.decode("utf-8", "replace").strip()
+        return said[1]
+
+    def _close(self, path: str) -> None:
+        os.close(self._open.pop(path)[0])
+        self._said.pop(path, None)
 
 
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 """Not blocking: in a copied tree anything may lie there, such as a pipe without a writer."""
 
 
-def _reread(fd: int) -> bytes | None:
-    """Return the beginning of an open file; None when it is not there any more."""
+@cache
+def _sysfs() -> int:
+    """Return the number of sysfs among the file systems, 0 where there is none."""
     try:
-        return os.pread(fd, _PAGE, 0) if os.fstat(fd).st_nlink else None
+        return Path("/sys/kernel").stat().st_dev
+    except OSError:
+        return 0
+
+
+def _reread(fd: int, of_sysfs: bool) -> bytes | None:
+    """Return the beginning of an open file; None when it is not there any more. Elsewhere than in sysfs it is then without a name."""
+    try:
+        return os.pread(fd, _PAGE, 0) if of_sysfs or os.fstat(fd).st_nlink else None
     except OSError as error:
         return None if error.errno == errno.ENODEV else b""
 

@@ -50,6 +50,7 @@ class Groups:
         self._shape: object = None
         self._volumes: Row = {}
         self._denied: list[str] = []
+        self._last: Found | None = None
 
     def look(self) -> Found:
         """Return ``wanted`` (``vg``, ``base``, ``shared``), ``denied`` files, and ``volumes`` as the host's source reads them."""
@@ -65,9 +66,13 @@ class Groups:
             self._scan(tree)
             self._shape, self._due = shape, time.monotonic() + self._every
         else:
-            self._volumes["disks"] = [self._again(row) for row in self._volumes["disks"]]
+            again = [self._again(row) for row in self._volumes["disks"]]
+            if self._last is not None and wanted == self._last.picture["wanted"] and again == self._volumes["disks"] and not self._last.bad:
+                return self._last
+            self._volumes = {**self._volumes, "disks": again}
         restless = any(row["state"] != "running" for row in self._volumes["disks"])
-        return Found({"wanted": wanted, "denied": self._denied, "volumes": self._volumes}, bad=changed or restless)
+        self._last = Found({"wanted": wanted, "denied": self._denied, "volumes": self._volumes}, bad=changed or restless)
+        return self._last
 
     @staticmethod
     def _read_shape(tree: Tree) -> object:

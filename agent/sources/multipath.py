@@ -79,6 +79,7 @@ class Paths:
     def __init__(self, root: Path = Path("/"), scan: float = _SCAN, identity: float = _IDENTITY) -> None:
         self._sys, self._every, self._identity = Tree(root / "sys"), scan, identity
         self._kept = Kept(root / "sys")
+        self._states: dict[str, str] = {}
         self._last = Found({})
         self._due = self._identity_due = 0.0
         self._devices: list[str] = []
@@ -104,6 +105,10 @@ class Paths:
             self._identity_due = time.monotonic() + self._identity
             for name, disk in self._disks.items():
                 self._identify(name, disk)
+        states = {name: self._kept.text(f"{disk.path}/state") for name, disk in self._disks.items()}
+        if not closely and states == self._states and _BLOCKED not in states.values():
+            return self._last
+        self._states = states
         found = {name: self._disk(name, disk) for name, disk in self._disks.items()}
         self._running = {name: self._disks[name].path for name, row in found.items() if row["state"] == "running"}
         picture = {"maps": self._maps, "disks": found}
@@ -133,19 +138,19 @@ class Paths:
                 if leg not in self._disks:
                     self._disks[leg] = _Disk(f"class/block/{dm}/slaves/{leg}/device", {"dev": dev, "address": "", "via": ""})
         self._blocked = {name: times for name, times in self._blocked.items() if name in self._disks}
-        self._kept.keep([f"{disk.path}/state" for disk in self._disks.values()])
+        self._kept.keep([f"{disk.path}/{name}" for disk in self._disks.values() for name in ("state", "wwid")])
 
     @staticmethod
     def _san(row: Fields) -> _Disk:
         return _Disk(device(row), {name: row[name] for name in ("dev", "address", "via")})
 
     def _identify(self, name: str, disk: _Disk) -> None:
-        wwid = self._sys.text(f"{disk.path}/wwid")
+        wwid = self._kept.text(f"{disk.path}/wwid")
         if name not in self._names or self._names[name][0] != wwid:
             self._names[name] = (wwid, names(read(f"{self._sys.root}/{disk.path}/vpd_pg83")))
 
     def _disk(self, name: str, disk: _Disk) -> Row:
-        state = self._kept.text(f"{disk.path}/state")
+        state = self._states[name]
         times = self._blocked[name] = min(2, self._blocked.get(name, 0) + 1) if state == _BLOCKED else 0
         wwid, known = self._names[name]
         return {**disk.fields, "state": state, "times": times, "wwid": wwid, "names": list(known)}

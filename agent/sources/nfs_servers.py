@@ -20,6 +20,7 @@ from agent.sources.looking import Found, Look
 from agent.sources.names import Names, Resolved
 from agent.sources.nfs_places import Place, nfs_mounts, places
 from agent.sources.nfs_rpc import Answer, Conversation, Outcome
+from pve.storage_cfg import Storage
 
 _FAST: Final = 0.5
 """Seconds between two looks while something is bad."""
@@ -33,13 +34,17 @@ _NEWEST: Final = 4
 """Version that is asked for first where none is configured: mount.nfs(8) begins there too."""
 _MOST: Final = 64
 """Most servers that are asked."""
+_STEADY: Final = 3
+"""Looks in a row that found all well and the same, after which that is not told again for a while."""
+_COUNTED: Final = ("number", "rtt")
+"""Fields of a row that differ in each look."""
 _GOOD: Final = frozenset({Outcome.ANSWERED, Outcome.BLIND})
 
 
 def server_looks(configured: Configured, *, root: Path = Path("/"), interval: float = 2.0, deadline: float = 1.5) -> list[Look]:
     """Return the look ``servers``."""
     watch = Servers(configured, root, deadline)
-    return [Look("servers", watch.look, interval, min(_FAST, interval), deadline * (1 + _SHARE) + _SLACK, again=0.0)]
+    return [Look("servers", watch.look, interval, min(_FAST, interval), deadline * (1 + _SHARE) + _SLACK)]
 
 
 @dataclass(slots=True)
@@ -60,24 +65,42 @@ class Servers:
         self._names = Names()
         self._asked: dict[Place, _Asked] = {}
         self._first = True
+        self._table, self._storages = "", tuple[Storage, ...]()
+        self._wanted = tuple[Place, ...]()
+        self._facts: list[dict[str, Any]] = []
+        self._same = 0
+        self._last = Found([])
 
     def look(self) -> Found:
         """Ask all servers and return how it ended."""
         if self._first:
             self._configured.wait(_WAIT)
             self._first = False
-        wanted = places(self._configured.storages("nfs"), nfs_mounts(self._tree.text(MOUNTINFO, TABLE)))[:_MOST]
+        wanted = self._places()
         self._names.keep({place.server for place in wanted})
         names = {place: self._names.ask(place.server) for place in wanted}
         self._follow({place: self._address(place, names[place]) for place in wanted})
         self._call_all()
         rows = [self._row(place, names[place]) for place in wanted]
         bad = any(row.get("outcome", Outcome.ANSWERED) not in _GOOD or row["trouble"] for row in rows)
-        return Found(rows, bad, empty=not wanted)
+        facts = [{name: value for name, value in row.items() if name not in _COUNTED} for row in rows]
+        self._same = self._same + 1 if facts == self._facts and not bad else 0
+        self._facts = facts
+        if self._same < _STEADY:
+            self._last = Found(rows, bad, empty=not wanted)
+        return self._last
 
     def close(self) -> None:
         """Hang up everywhere."""
         self._follow({})
+
+    def _places(self) -> tuple[Place, ...]:
+        """Return where to ask; worked out anew when a mount or storage.cfg changed."""
+        table, storages = self._tree.text(MOUNTINFO, TABLE), self._configured.storages("nfs")
+        if (table, storages) != (self._table, self._storages):
+            self._table, self._storages = table, storages
+            self._wanted = places(storages, nfs_mounts(table))[:_MOST]
+        return self._wanted
 
     def _address(self, place: Place, name: Resolved) -> str:
         """Return whom to ask: a mount's own address, else the one that was asked before while the name still has it."""

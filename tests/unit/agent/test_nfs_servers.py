@@ -529,6 +529,28 @@ print(*sorted(str(row["outcome"]) for row in one.look().picture))
 """
 
 
+def test_what_has_been_well_for_some_looks_is_not_told_in_each(server: Callable[..., Server], watch: Callable[..., Servers]) -> None:
+    """While every server answers as before a look says that nothing changed, and asks all the same; each failed call is a picture."""
+    calls, broken = list[bytes](), threading.Event()
+
+    def counts(one: socket.socket) -> None:
+        while (call := reads(one)) and not broken.is_set():
+            calls.append(call)
+            one.sendall(answer_to(call))
+
+    at = server(counts)
+    one = watch(("127.0.0.1", at.port, ""))
+    looks = [one.look() for _ in range(12)]
+    broken.set()
+    failed = [one.look() for _ in range(3)]
+
+    assert len(calls) == 12
+    assert all(look is looks[6] for look in looks[6:])
+    assert looks[6].picture[0]["outcome"] == "answered"
+    assert all(look.bad for look in failed)
+    assert len({id(look) for look in failed}) == 3
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace of its own takes root")
 def test_dropped_packets_are_silence(tmp_path: Path) -> None:
     """A server whose packets are dropped is silent, one without a route is told as such."""
@@ -543,8 +565,8 @@ def test_dropped_packets_are_silence(tmp_path: Path) -> None:
 
 
 def test_the_look_asks_at_its_own_pace(tmp_path: Path) -> None:
-    """Every picture is handed on, for each call counts; the look may take both deadlines before it counts as hung."""
+    """A look each two seconds, more while something is bad; it may take both deadlines before it counts as hung."""
     (look,) = server_looks(Configured(tmp_path, "pve1"), root=tmp_path, interval=2.0, deadline=1.5)
 
-    assert (look.name, look.interval, look.fast, look.again) == ("servers", 2.0, 0.5, 0.0)
+    assert (look.name, look.interval, look.fast, look.again) == ("servers", 2.0, 0.5, 60.0)
     assert look.deadline > 1.5 * 1.5
