@@ -155,12 +155,12 @@ def _served(root: Path, known: Look | None, wanted: Wanted) -> Look:
 
 
 def _plain(root: Path, wanted: Wanted) -> Look:
-    if not any(root.iterdir()):
+    if not (here := os.listdir(root)):  # noqa: PTH208 - Path is slow
         return Look("unmounted")
     cluster = _members(root)
-    directory = root / HA
-    names = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
-    paths = dict.fromkeys([*FILES, *(path for name in names if _watched(path := f"{HA}/{name}"))])
+    there = [f"{HA}/{name}" for name in sorted(os.listdir(root / HA))] if HA in here and (root / HA).is_dir() else []  # noqa: PTH208
+    paths = dict.fromkeys([*FILES, *filter(_watched, there)])
+    listed = {*here, *there}
     nodes = _nodes(root, cluster, wanted, anyway=True)
     present, guests = _listed_guests(root, nodes if wanted.node == ALL else [wanted.node])
     return Look(
@@ -172,7 +172,7 @@ def _plain(root: Path, wanted: Wanted) -> Look:
         _name(cluster),
         _online(cluster),
         nodes,
-        dict(_read_all(root, paths)),
+        {path: Content(None) for path in paths if path not in listed} | dict(_read_all(root, [path for path in paths if path in listed])),
         present,
         guests,
         _slow(root, cluster) if wanted.slow else {},
