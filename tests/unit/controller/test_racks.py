@@ -91,7 +91,7 @@ SKEWS = [-10, -5, -2, -0.5, 0, 0.5, 2, 5, 10]
 @pytest.mark.parametrize("back", [0.5, 2, 5, 9])
 @pytest.mark.parametrize("late", [2.5, 4, 7])
 def test_a_rack_that_some_report_later_is_over_when_it_is_over_for_all(late: float, back: float, known: bool) -> None:
-    """Who joins in soon after a rack was told is part of its incident at once: nothing is opened or reopened when others see it end sooner."""
+    """Who joins in soon after a rack was told is part of it at once: nothing is opened or reopened when others see it end sooner."""
     spans = {"hB": (0.0, 9.0), "hC": (0.0, 9.0)}
     lateness = dict(zip(NODES, ((0.0, 0.0), (late, back), (late, back / 2)), strict=True))
     reports = told([one for node, (down, up) in lateness.items() for one in seen_by(node, down, spans, up, 0.05)], known=known)
