@@ -266,9 +266,11 @@ class CephHostDefined(InfoEvent):
 
 
 class CephHostGone(InfoEvent):
-    """A host is no longer in the CRUSH map, or has no OSD any more."""
+    """A host, or a larger failure domain, is no longer in the CRUSH map, or not where it was, or has no OSD any more."""
 
     kind: Literal["ceph.host.gone"] = "ceph.host.gone"
+    within: Text = ""
+    """The failure domain that it was part of; empty when that was the root."""
 
 
 class CephPoolDefined(InfoEvent):

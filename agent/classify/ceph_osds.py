@@ -60,7 +60,8 @@ class Osds:
         self._in: dict[int, bool] = {int(osd): inside for osd, inside in state.get("in", {}).items()}
         self._flags: frozenset[str] | None = None
         self._reasons: dict[int, str] = {}
-        self._buckets: set[str] = set()
+        self._buckets: dict[str, str] = {}
+        """CRUSH bucket with OSDs to what it is part of."""
 
     def dump(self) -> dict[str, Any]:
         """Return what must be known after a restart: which OSDs were up, and which were in."""
@@ -110,8 +111,11 @@ class Osds:
         for osd in osds:
             yield from self._state(view, osd, record)
         down = {osd.number for osd in osds if not osd.up and self._is_failing(view, osd)}
+        before, self._buckets = self._buckets, {bucket.name: bucket.parent for bucket in buckets if bucket.osds}
         for bucket in buckets:
-            yield from self._bucket(view, bucket, down, record)
+            yield from self._bucket(view, bucket, before.get(bucket.name, bucket.parent), down, record)
+        for name in sorted(set(before) - set(self._buckets)):
+            yield from self._no_more(view, name, before[name], record)
         yield from self._facts(view, buckets, record)
         self._up = {osd.number: osd.up for osd in osds}
         self._in = {osd.number: osd.within for osd in osds}
@@ -164,7 +168,8 @@ class Osds:
             )
             yield from view.say(event, record, words=str(record.at))
 
-    def _bucket(self, view: View, bucket: _Bucket, down: set[int], record: RawRecord) -> Iterator[Event]:
+    def _bucket(self, view: View, bucket: _Bucket, was_in: str, down: set[int], record: RawRecord) -> Iterator[Event]:
+        """Yield whether a bucket is down. What was said of it ends where it was said: somebody may have moved it since."""
         subject = _named(view, bucket.name)
         if subject is None or len(bucket.osds) < 2:  # of one OSD alone it is the OSD that is down
             return
@@ -173,6 +178,8 @@ class Osds:
             planned = all(view.is_planned(osd, view.hosts.get(osd, ""), record.at) for osd in bucket.osds)
             if view.streak.count(key, "down") < BELIEVED and not set(bucket.osds) <= view.failing:
                 return
+            if was_in != bucket.parent:
+                yield from self._no_more(view, bucket.name, was_in, record)
             event = CephHostDown(
                 subject=subject,
                 seen=seen(record, f"{bucket.type} {bucket.name}: all {len(bucket.osds)} OSDs are down"),
@@ -181,10 +188,14 @@ class Osds:
                 within=bucket.parent[:TEXT],
                 planned=planned,
             )
-            yield from view.say(event, record, words=f"down {planned}")
+            yield from view.say(event, record, words=f"down {bucket.parent} {planned}")
         else:
             view.streak.count(key, "up")
-            yield from view.say(CephHostUp(subject=subject, seen=seen(record), within=bucket.parent[:TEXT]), record)
+            yield from view.say(CephHostUp(subject=subject, seen=seen(record), within=was_in[:TEXT]), record)
+
+    def _no_more(self, view: View, name: str, parent: str, record: RawRecord) -> Iterator[Event]:
+        if (subject := _named(view, name)) is not None:
+            yield from view.say(CephHostGone(subject=subject, seen=seen(record), within=parent[:TEXT]), record, words=str(record.at))
 
     def _facts(self, view: View, buckets: list[_Bucket], record: RawRecord) -> Iterator[Event]:
         hosts = {bucket.name: bucket for bucket in buckets if bucket.type == "host" and bucket.osds}
@@ -192,10 +203,6 @@ class Osds:
             if (subject := _named(view, name)) is not None:
                 fact = CephHostDefined(subject=subject, seen=seen(record), osds=bucket.osds[:_MOST_OSDS], within=bucket.parent[:TEXT])
                 yield from view.say(fact, record, words=f"{bucket.osds} {bucket.parent}")
-        for name in sorted(self._buckets - set(hosts)):
-            if (subject := _named(view, name)) is not None:
-                yield from view.say(CephHostGone(subject=subject, seen=seen(record)), record, words=str(record.at))
-        self._buckets = set(hosts)
 
     def _flagged(self, view: View, dump: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
         flags = _flags(dump)

@@ -32,9 +32,9 @@ class Changes:
         return True
 
     def is_change(self, key: str, words: str, at: int, *, bad: bool) -> bool:
-        """As :meth:`is_news`, for what is well only when it was not before: of many things, whose health is not worth repeating."""
+        """As :meth:`is_news`, for what is well only when these are other words: of many things, whose health is not worth repeating."""
         before = self._said.get(key)
-        if before is not None and not bad and not before[1]:
+        if before is not None and not bad and before[:2] == (words, False):
             return False
         return self.is_news(key, words, at, bad=bad)
 

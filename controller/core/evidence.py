@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from events import agent, block, ceph, cluster, iscsi, multipath, nfs
+from events import agent, block, ceph, cluster, definitions, iscsi, multipath, nfs
 from events.base import Event, Source, State
 from events.envelope import Envelope
 from events.nfs import NfsSilence
@@ -400,4 +400,6 @@ def forgotten(event: Event) -> tuple[str, str, str] | None:
         return _subject(event), "session", _target(event.target)
     if type(event) is ceph.CephOsdMoved and event.to == "removed":
         return _subject(event), "up", f"ceph-host/{event.subject.key.partition('/')[0]}/{event.host}" if event.host else ""
+    if type(event) is definitions.CephHostGone:
+        return _subject(event), "up", f"ceph-host/{event.subject.key.partition('/')[0]}/{event.within}" if event.within else ""
     return None

@@ -137,7 +137,7 @@ def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     incident.roots = sorted(verdict.roots | {key for key in incident.roots if key in verdict.cells})
     incident.consequences = sorted((verdict.consequences | set(incident.consequences)) - set(incident.roots))
     incident.confidence, incident.score = verdict.confidence, round(verdict.score, 1)
-    incident.against = list(verdict.against)
+    incident.against, incident.joined = list(verdict.against), False
     incident.nodes = sorted({desk.state.cells[key].node for key in incident.roots} - {CONTROLLER})
     if kind_of(desk.state.cells[incident.roots[0]])[0] == "node" and not incident.nodes:
         incident.nodes = [verdict.entity.partition("/")[2]]
@@ -158,13 +158,25 @@ def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     desk.state.touch("incidents", incident.id)
 
 
+def _join(desk: Desk, incident: Incident, verdict: Verdict) -> None:
+    """Let what is more of the same be part of an incident before that is told: it is over when it is over for all who report it."""
+    if verdict.cells <= incident.cells:
+        return
+    roots = verdict.roots | (set(incident.roots) - verdict.consequences)
+    incident.consequences = sorted((verdict.consequences | set(incident.consequences)) - roots)
+    incident.roots, incident.joined = sorted(roots), True
+    desk.state.touch("incidents", incident.id)
+
+
 def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     same = (incident.cause, incident.entity) == (verdict.cause, verdict.entity)
-    if same and incident.state is not IncidentState.RECOVERING and verdict.cells <= incident.cells:
-        return
-    if same and incident.state is not IncidentState.RECOVERING and desk.now < incident.changed_at + desk.timings.respite:
-        desk.again(incident.changed_at + desk.timings.respite)  # more of the same: one message for all who join in
-        return
+    if same and incident.state is not IncidentState.RECOVERING:
+        if verdict.cells <= incident.cells and not incident.joined:
+            return
+        if desk.now < incident.changed_at + desk.timings.respite:
+            _join(desk, incident, verdict)
+            desk.again(incident.changed_at + desk.timings.respite)  # more of the same: one message for all who join in
+            return
     if (stable_at := verdict.stable_at) > desk.now:
         desk.hold(stable_at)
         return

@@ -115,6 +115,8 @@ class Incident:
     planned: bool = False
     """Whether an administrator meant it, and nobody was told otherwise yet: then nobody is called."""
     merged_into: str = ""
+    joined: bool = False
+    """Whether cells became part of it of which nobody was told yet."""
     timeline: list[tuple[int, str, str]] = field(default_factory=list)
     proof: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Cell key to (when it went bad, excerpt): kept when the cell itself has moved on."""

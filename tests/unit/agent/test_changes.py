@@ -53,3 +53,11 @@ def test_a_streak_counts_only_what_is_the_same() -> None:
     assert [streak.count("a", words) for words in ("no", "no", "yes", "no")] == [1, 2, 1, 1]
     streak.keep(())
     assert streak.count("a", "no") == 1
+
+
+def test_of_what_is_well_other_words_are_news_and_the_same_never() -> None:
+    """What is well is said once, however long ago, and again when the words are others: facts are told when they change."""
+    changes = Changes()
+    asked = [changes.is_change("host", words, at * 400_000_000, bad=False) for at, words in enumerate(("rack1", "rack1", "rack2", "rack2"))]
+
+    assert asked == [True, False, True, False]
