@@ -12,6 +12,7 @@ from rich.table import Table
 from agent.sources.librados import CephError
 from controller.core.report import IncidentReport
 from events.base import State
+from events.definitions import CephHostDefined
 from events.envelope import UnknownEvent
 from tests.ceph.agents import Watched
 from tests.ceph.scenarios import Scenario, Step, Truth
@@ -89,6 +90,11 @@ class Outcome:
         """Tell whether every incident is resolved."""
         return all(report.state == "resolved" for report in self.last().values())
 
+    def places(self) -> set[tuple[str, str, str]]:
+        """Return by which node which CRUSH host was said to be within what."""
+        found = ((one.node, one.event) for one in self.events)
+        return {(node, event.subject.key.rpartition("/")[2], event.within) for node, event in found if isinstance(event, CephHostDefined)}
+
     def problems(self) -> list[str]:
         """Return what is wrong with it; nothing of how long it took."""
         if self.failed:
@@ -116,6 +122,12 @@ class Outcome:
         ]
         for at, text in sorted(lines):
             yield f"{at - self.begun:8.2f} {text}"
+
+
+def _moved(steps: Iterable[Step]) -> set[tuple[str, str]]:
+    """Return which CRUSH hosts steps move, and into which rack: agents that look each half minute have yet to see it."""
+    racks = (step.arguments for step in steps if step.verb == "move_into_rack")
+    return {(str(host), str(rack)) for rack, *hosts in racks for host in hosts}
 
 
 def _truth(report: IncidentReport) -> Truth:
@@ -161,7 +173,8 @@ class Stage:
     def _play(self, case: Scenario, outcome: Outcome) -> None:
         self._prepare(case)
         before = Outcome(case, frozenset())  # what the preparations gave is no part of the fault
-        self._until(before, before.over, _RESOLVED_WITHIN)
+        moved = {(node, *place) for node in self._watched.site.nodes for place in _moved(case.before)}
+        self._until(before, lambda: before.over() and moved <= before.places(), _RESOLVED_WITHIN)
         called, outcome.begun = len(self._watched.duty.calls), time.time()
         for step in case.fault:
             step.run(self._cluster)
