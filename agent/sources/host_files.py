@@ -20,7 +20,7 @@ _IN_PIECES: Final = "/proc/"
 _PAGE: Final = 4096
 """Most bytes of a file that is kept open: sysfs gives a page at most (Documentation/filesystems/sysfs.rst)."""
 _MOST_KEPT: Final = 256
-"""Most files that are kept open in one place. A service may have 1,024 of all kinds (systemd.exec(5), LimitNOFILE=)."""
+"""Most files that are kept open in one place; what is beyond them is opened each time."""
 
 
 class Tree:

@@ -138,7 +138,7 @@ class Prober:
         try:
             process.wait(_DEATH)
         except subprocess.TimeoutExpired:
-            self._children[mount or _ALL] = _Child(process, _watch(process), began)
+            self._children[mount or f"{_ALL} {process.pid}"] = _Child(process, _watch(process), began)
 
     def _adopt(self) -> None:
         """Take in the children that an agent before this one has left in mounts that are dead still."""
