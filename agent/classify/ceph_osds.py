@@ -1,7 +1,8 @@
 """OSDs, CRUSH hosts and flags of a Ceph cluster to events, from its maps and from the lines that its monitors push. Pure.
 
 What is down is believed when it is seen twice, or at once when the monitors say so in words (``osd.3 failed (…,host=pve2) (…)``): after a
-stop in order the map is there before the goodbye (``osd.3 marked itself down``) that tells it from a crash.
+stop in order the map is there before the goodbye (``osd.3 marked itself down``) that tells it from a crash. A line can also be here before
+the answer to a look that was asked earlier: that an OSD is up is then believed when the maps say so twice, or a line says that it booted.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Osds:
         self._in: dict[int, bool] = {int(osd): inside for osd, inside in state.get("in", {}).items()}
         self._flags: frozenset[str] | None = None
         self._reasons: dict[int, str] = {}
+        self._ahead: set[int] = set()
+        """OSDs that are down by a line, and not yet by the maps."""
         self._buckets: dict[str, str] = {}
         """CRUSH bucket with OSDs to what it is part of."""
 
@@ -80,18 +83,17 @@ class Osds:
             self._reasons[int(match[1])] = "it was stopped in order"
         elif match := _FAILED.fullmatch(line):
             host = found[1] if (found := _HOST.search(match[2])) else ""
-            self._reasons[int(match[1])] = match[3][:TEXT]
-            yield from self._down(view, int(match[1]), host, record, line)
+            yield from self._heard(view, int(match[1]), host, match[3], record, line)
         elif match := _SILENT.fullmatch(line):
-            self._reasons[int(match[1])] = line.partition(" ")[2][:TEXT]
-            yield from self._down(view, int(match[1]), view.hosts.get(int(match[1]), ""), record, line)
+            yield from self._heard(view, int(match[1]), view.hosts.get(int(match[1]), ""), line.partition(" ")[2], record, line)
         elif match := _DISPUTED.match(line):
-            self._reasons[int(match[1])] = "it was said to be down, and still runs: its peers or the monitors do not hear it"
-            yield from self._down(view, int(match[1]), view.hosts.get(int(match[1]), ""), record, line)
+            reason = "it was said to be down, and still runs: its peers or the monitors do not hear it"
+            yield from self._heard(view, int(match[1]), view.hosts.get(int(match[1]), ""), reason, record, line)
         elif _REARRANGED.fullmatch(line):
             view.rearranged = record.at
         elif match := _BOOT.fullmatch(line):
             self._reasons.pop(int(match[1]), None)
+            self._ahead.discard(int(match[1]))
             view.stopped.pop(int(match[1]), None)
 
     # -- maps
@@ -110,7 +112,7 @@ class Osds:
         view.hosts = {osd.number: osd.host for osd in osds}
         for osd in osds:
             yield from self._state(view, osd, record)
-        down = {osd.number for osd in osds if not osd.up and self._is_failing(view, osd)}
+        down = {osd.number for osd in osds if (not osd.up or osd.number in self._ahead) and self._is_failing(view, osd)}
         before, self._buckets = self._buckets, {bucket.name: bucket.parent for bucket in buckets if bucket.osds}
         for bucket in buckets:
             yield from self._bucket(view, bucket, before.get(bucket.name, bucket.parent), down, record)
@@ -137,16 +139,24 @@ class Osds:
                 record,
                 words=f"{osd.within} {record.at}",
             )
-        if osd.up:
-            view.streak.count(key, "up")
+        if not osd.up or view.streak.count(key, "up") >= BELIEVED:
+            self._ahead.discard(osd.number)
+        if osd.up and osd.number not in self._ahead:
             view.failing -= {osd.number}
             self._reasons.pop(osd.number, None)
             event = CephOsdUp(subject=view.entity(EntityKind.CEPH_OSD, osd.number), seen=seen(record), host=osd.host)
             yield from view.say(event, record)
-        elif self._is_failing(view, osd):
+        elif not osd.up and self._is_failing(view, osd):
             times = view.streak.count(key, "down")
             if times >= BELIEVED or osd.number in view.failing or osd.number in view.stopped:
                 yield from self._down(view, osd.number, osd.host, record, f"osd.{osd.number} ({osd.host}) is down")
+
+    def _heard(self, view: View, osd: int, host: str, reason: str, record: RawRecord, line: str) -> Iterator[Event]:
+        """Yield that an OSD is down by a line of the log."""
+        self._reasons[osd] = reason[:TEXT]
+        self._ahead.add(osd)
+        view.streak.count(f"osd {osd}", "down by a line")
+        yield from self._down(view, osd, host, record, line)
 
     def _down(self, view: View, osd: int, host: str, record: RawRecord, words: str) -> Iterator[Event]:
         view.failing |= {osd}
@@ -163,6 +173,7 @@ class Osds:
     def _gone(self, view: View, there: set[int], record: RawRecord) -> Iterator[Event]:
         for osd in sorted((set(self._up) | view.failing) - there):
             view.failing -= {osd}
+            self._ahead.discard(osd)
             event = CephOsdMoved(
                 subject=view.entity(EntityKind.CEPH_OSD, osd), seen=seen(record), to="removed", host=view.hosts.get(osd, "")
             )

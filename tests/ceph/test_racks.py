@@ -12,7 +12,7 @@ from agent.classify.ceph import CephClassifier
 from agent.record import RawRecord
 from controller.core.report import IncidentReport
 from events.base import Event, Source
-from events.ceph import CephHostDown, CephHostUp, CephOsdMoved
+from events.ceph import CephHostDown, CephHostUp, CephOsdDown, CephOsdMoved, CephOsdUp
 from events.definitions import CephHostDefined, CephHostGone
 from events.envelope import Envelope
 from faultline.timeline import Timeline
@@ -108,6 +108,29 @@ def test_a_host_that_is_moved_while_it_is_down_is_down_where_it_stands() -> None
         (CephHostGone, "r2", ""),
     ]
     assert [(str(one.subject).rpartition("/")[2], one.within) for one in up if str(one.subject).endswith("hB")] == [("hB", "")]
+
+
+def test_maps_that_were_asked_for_before_an_osd_failed_do_not_bring_it_back() -> None:
+    """After the line that an OSD failed the first look at the maps may be older; a second one, or a line that it booted, is not."""
+    classifier = CephClassifier("pve1")
+    states = CephOsdDown | CephOsdUp | CephHostDown | CephHostUp
+
+    def all_said(at: float, found: Mapping[str, Any]) -> list[str]:
+        return [type(one).__name__ for one in said(classifier, at, found) if isinstance(one, states)]
+
+    all_said(0, tree(RACKS))
+    all_said(1, tree(RACKS))
+
+    assert all_said(2, failed(2, 3)) == ["CephOsdDown"] * 2
+    assert all_said(3, tree(RACKS)) == ["CephHostDown"]  # both are down by the lines, whatever these maps say
+    assert all_said(4, tree(RACKS, 2, 3)) == []
+    assert all_said(5, tree(RACKS)) == ["CephOsdUp", "CephOsdUp", "CephHostUp"]
+    assert all_said(6, failed(2)) == ["CephOsdDown"]
+    assert all_said(7, tree(RACKS)) == []
+    assert all_said(8, tree(RACKS)) == ["CephOsdUp"]
+    assert all_said(9, failed(2)) == ["CephOsdDown"]
+    assert all_said(10, {"look": "log", "lines": [{"text": "osd.2 [v2:10.0.0.1:6800/1,v1:10.0.0.1:6801/1] boot"}]}) == []
+    assert all_said(11, tree(RACKS)) == ["CephOsdUp"]
 
 
 @pytest.mark.parametrize("apart", [0.02, 0.4, 1.2])
