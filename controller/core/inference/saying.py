@@ -11,7 +11,7 @@ from controller.core.evidence import SECOND
 from controller.core.inference.alone import NEAR
 from controller.core.inference.ceph import host_of_daemon, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
-from controller.core.inference.likelihood import DENIED, DIRECT, NODE, SOME
+from controller.core.inference.likelihood import DENIED, DIRECT, NAMED, NODE, SOME
 from controller.core.inference.reaching import one_server, since
 from controller.core.inference.scene import Scene, coherent, is_network, kind_of, onset_of
 from controller.core.state import Cell
@@ -152,9 +152,14 @@ def _outside(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     members = [cell for cell in cells if kind_of(cell) == ("node", "member")]
     if not members:
         return
-    for entity, served in _by_entity(cell for cell in cells if kind_of(cell) == ("node", "served")).items():
+    unserved = _by_entity(cell for cell in cells if kind_of(cell) == ("node", "served"))
+    heard = {cell.entity for cell in members if _is_heard(scene, cell)}
+    for entity in sorted({*unserved, *heard}):
         others = [cell for cell in cells if cell.entity == entity and cell.aspect in {"member", "status"}]
-        yield suppose(scene, Cause.PMXCFS_DOWN, entity, [*served, *others], (), DIRECT)
+        # That the others miss a node which is heard may be all that there is: its own word may be lost. Then this is the second guess.
+        prior = DIRECT if entity in unserved else NODE + NAMED
+        own = [] if entity in unserved else [cell for cell in scene.well_of[entity] if kind_of(cell) == ("node", "served")]
+        yield suppose(scene, Cause.PMXCFS_DOWN, entity, [*unserved.get(entity, ()), *others], own, prior)
     for entity, lost in _by_entity(cell for cell in cells if kind_of(cell) == ("cluster", "quorum")).items():
         without = {f"node/{cell.node}" for cell in lost}
         apart = [

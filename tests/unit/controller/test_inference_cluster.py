@@ -50,6 +50,20 @@ def test_a_dead_node_that_is_fenced_is_one_fault() -> None:
     assert named(verdicts(*fenced)) == [("ha-fencing", "node/pve4")]
 
 
+def test_a_node_that_is_heard_while_others_miss_it_may_only_lack_its_cluster_files() -> None:
+    """Then pmxcfs is the second guess until the node says so itself, which is proof; a node that is not heard is down and nothing else."""
+    missed = [cell(node, "node/pve4", "member") for node in NODES[:3]]
+    says = cell("pve4", "node/pve4", "served", at=9)
+
+    def guesses(*cells: Cell, at: int) -> list[str]:
+        (one,) = verdicts(*cells, heard={"pve4": at * SECOND})
+        return [one.cause.value, *(other.cause.value for other in one.alternatives)]
+
+    assert guesses(*missed, at=8) == ["node-down"]
+    assert guesses(*missed, at=99)[:2] == ["node-down", "pmxcfs-down"]
+    assert guesses(*missed, says, at=99)[0] == "pmxcfs-down"
+
+
 def test_daemons_of_a_node_without_network_are_its_networks_matter() -> None:
     """OSDs and monitors that the others give up on a node that lost its networks are no fault of their own; a well node's are."""
     lost = [cell("pve1", server, "reach") for server in (NEAR, FAR)]
