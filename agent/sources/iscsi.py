@@ -34,6 +34,8 @@ USED: Final = 6.0
 """Seconds between two connections to a portal whose session lives."""
 _FAST: Final = 0.5
 """Seconds between two looks while something is bad."""
+_EARLY: Final = 0.7
+"""Seconds by which a portal may be asked before its turn rather than a whole look after it: looks come a little early."""
 _SCAN: Final = 30.0
 """Seconds after which all of a session is read anew, though none came or went."""
 _RECORDS: Final = 60.0
@@ -146,7 +148,7 @@ class Initiator:
             known = self._known[name]
             if name in seen.hurry:
                 known.due = min(known.due, now)
-            if known.due <= now and resolved[name].addresses:
+            if known.due - _EARLY <= now and resolved[name].addresses:
                 asked[name] = (resolved[name].addresses[0], port)
         for name, reached in connect_all(asked, self._deadline).items():
             known = self._known[name]
