@@ -17,7 +17,7 @@ from agent.sources.looking import Found, Look, LookingSource
 from events.base import Source
 
 
-def look(name: str, take: Callable[[], Found], **given: float) -> Look:
+def look(name: str, take: Callable[[], Found], **given: Any) -> Look:
     """Return a look with paces that suit a test."""
     return Look(name, take, **{"interval": 0.05, "fast": 0.02, "deadline": 0.3, "again": 60.0, **given})
 
