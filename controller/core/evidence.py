@@ -126,6 +126,15 @@ def _logged_in(portal: str, target: str, *, reaches: bool) -> Readings:
     return (*found, Reading(target, "auth", Answer.OK), Reading(target, "service", Answer.OK)) if target else found
 
 
+def _portal_unreachable(event: Event) -> Readings:
+    assert isinstance(event, iscsi.IscsiPortalUnreachable)
+    return (Reading(_subject(event), "reach", Answer.BAD, silent=not any(word in event.reason.lower() for word in _ANSWERED)),)
+
+
+_ANSWERED: Final = ("refused", "reset")
+"""What the C library (strerror(3)) and iscsid say of a connection that the far end turned away; without these nobody answered."""
+
+
 def _nfs_unreachable(event: Event) -> Readings:
     assert isinstance(event, nfs.NfsServerUnreachable)
     if event.how not in _KERNELS:
@@ -292,6 +301,7 @@ Read = Callable[[Event], Readings]
 
 _READERS: Final[dict[type[Event], Read]] = {
     nfs.NfsServerUnreachable: _nfs_unreachable,
+    iscsi.IscsiPortalUnreachable: _portal_unreachable,
     nfs.NfsServerReachable: _nfs_reachable,
     nfs.NfsStateFailed: _plain(lasts=NFS_SOFT_LASTS),
     nfs.NfsHandleStale: _plain(lasts=900),
