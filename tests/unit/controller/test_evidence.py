@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from controller.core.evidence import MOUNT_NOTICES, UNJOINED_LASTS, Answer, Reading, readings
 from controller.core.report import IncidentReport
 from events.base import Event, Seen, Source
 from events.entity import entity
 from events.envelope import Envelope
-from events.iscsi import IscsiConnectionFailed
+from events.iscsi import IscsiConnectionFailed, IscsiPortalUnreachable
 from events.multipath import MultipathMapLost, MultipathMapRestored
 from events.nfs import NfsHandleValid, NfsMountResponsive, NfsMountUnresponsive, NfsServerUnreachable, NfsSilence
 from faultline.timeline import Timeline
@@ -41,6 +43,23 @@ def test_a_server_that_is_asked_is_noticed_before_its_mounts() -> None:
 
     assert asked.notices is not None
     assert asked.notices < MOUNT_NOTICES
+
+
+@pytest.mark.parametrize(
+    ("reason", "silent"),
+    [
+        ("Connection refused", False),
+        ("Connection reset by peer", False),
+        ("Connection timed out", True),
+        ("No route to host", True),
+        ("no-answer", True),
+    ],
+)
+def test_only_who_turns_a_connection_away_was_reached(reason: str, silent: bool) -> None:
+    """A portal that refuses lives, and its network is well; of one that does not answer nobody knows whose fault it is."""
+    (found,) = read(IscsiPortalUnreachable(subject=entity("iscsi-portal/10.1.1.1:3260"), seen=PROBE, reason=reason))
+
+    assert (*found[:3], found.silent) == ("iscsi-portal/10.1.1.1:3260", "reach", Answer.BAD, silent)
 
 
 def test_a_valid_handle_ends_what_the_kernel_said_of_its_server() -> None:
