@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from bench.localize.conditions import BY_NAME
 from bench.localize.figures import reliability, summed
 from bench.localize.running import run
 from bench.localize.table import Progress
-from bench.localize.trials import OURS
+from bench.localize.trials import OURS, run_cluster
 
 ENGINES = [OURS, *BASELINES]
 TRIALS = 24
@@ -44,6 +45,15 @@ def test_the_same_seed_gives_the_same_trials() -> None:
     )
 
     assert first == again
+
+
+@pytest.mark.parametrize(("cluster", "trial"), [(5000045580, 8), (5000048540, 3)])
+def test_a_target_with_two_users_is_not_called_down_when_one_of_them_is_cut_off(cluster: int, trial: int) -> None:
+    """Two of fifty thousand faults of single nodes were once told as the target's own until the other user must have noticed."""
+    (result,) = run_cluster(replace(BY_NAME["single-node"], sizes=(3, 4)), cluster, range(trial, trial + 1), (OURS,))
+
+    assert result.marks[OURS].problem == ""
+    assert not result.marks[OURS].false_shared
 
 
 def test_a_run_that_is_stopped_half_way_has_said_what_its_first_trials_came_to(capsys: pytest.CaptureFixture[str]) -> None:

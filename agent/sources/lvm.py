@@ -66,7 +66,10 @@ class Groups:
             self._scan(tree)
             self._shape, self._due = shape, time.monotonic() + self._every
         else:
+            lost = self._kept.lost
             again = [self._again(row) for row in self._volumes["disks"]]
+            if self._kept.lost != lost:
+                self._due = 0.0  # a disk went, and another may have its name already
             if self._last is not None and wanted == self._last.picture["wanted"] and again == self._volumes["disks"] and not self._last.bad:
                 return self._last
             self._volumes = {**self._volumes, "disks": again}

@@ -105,7 +105,10 @@ class Paths:
             self._identity_due = time.monotonic() + self._identity
             for name, disk in self._disks.items():
                 self._identify(name, disk)
+        lost = self._kept.lost
         states = {name: self._kept.text(f"{disk.path}/state") for name, disk in self._disks.items()}
+        if self._kept.lost != lost:
+            self._due = 0.0  # a disk went, and another may have its name already
         if not closely and states == self._states and _BLOCKED not in states.values():
             return self._last
         self._states = states

@@ -63,6 +63,19 @@ def test_a_state_that_changes_is_seen_in_the_next_look(host: Path) -> None:
     assert looked.look().picture["disks"]["sda"]["state"] == "transport-offline"
 
 
+def test_a_disk_that_takes_the_name_of_another_is_itself(host: Path) -> None:
+    """One goes and another comes with its name and address between two looks: its number is told at the look after the next at latest."""
+    looked = Paths(host, scan=3600, identity=0)
+    before = looked.look().picture["disks"]["sda"]["dev"]
+    (host / SESSION / "state").unlink()
+    (host / SESSION / "state").write_text("running\n", encoding="ascii")
+    (host / SESSION / "block" / "sda" / "dev").write_text("8:160\n", encoding="ascii")
+    looked.look()
+
+    assert before == "8:0"
+    assert looked.look().picture["disks"]["sda"]["dev"] == "8:160"
+
+
 def test_a_blocked_disk_is_counted_and_looked_at_again_soon(host: Path) -> None:
     """The first look at a blocked disk asks for another soon; from the second on the picture stays the same."""
     looked = Paths(host, scan=3600, identity=0)

@@ -86,23 +86,6 @@ def test_a_node_that_hears_no_monitor_is_never_passed_over() -> None:
     assert named(verdicts(deaf, *lost, *well)) == [("node-storage-network", "node/pve1")]
 
 
-def test_a_target_of_two_users_is_not_called_down_while_one_may_still_be_well() -> None:
-    """One of its two users gets no answer: until the other must have noticed nothing is told, and then that it is the first one's way."""
-    portal, target = "iscsi-portal/10.1.0.9:3260", "iscsi-target/iqn.2004-04.com.example:san"
-    lost = cell("pve1", portal, "reach", notices=7)
-    session = {"via": target, "notices": 7}
-    others = [cell("pve2", portal, "reach", Answer.OK, at=1, notices=7), cell("pve2", portal, "session", Answer.OK, at=1, **session)]
-    own = cell("pve1", portal, "session", Answer.OK, at=1, **session)
-
-    def judged(after: float) -> Verdict:
-        now = lost.broke + round(after * SECOND)
-        (one,) = verdicts(lost, own, *others, now=now, heard=dict.fromkeys(NODES, now))
-        return one
-
-    assert all(judged(after).stable_at > lost.broke + after * SECOND for after in (0.5, 2, 3, 4, 5, 6))
-    assert named([judged(7.5)]) == [("node-storage-network", "node/pve1")]
-
-
 def test_the_only_witness_may_finish_its_heartbeat() -> None:
     """A server's fault is not told between the time in which its other user must report it and that user's next sign of life."""
     lost = cell("pve1", NEAR, "reach")
