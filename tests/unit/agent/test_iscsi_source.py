@@ -18,7 +18,6 @@ from agent.classify.iscsi_probe import IscsiClassifier
 from agent.sources.configured import Configured
 from agent.sources.iscsi import Initiator, iscsi_looks, name_of, split_portal
 from agent.sources.looking import LookingSource
-from agent.sources.names import Names
 from agent.sources.tcp import ACCEPTED, BLIND, NO_ROUTE, REFUSED, SILENT, connect_all
 from events.base import Source
 from tests.vanishing import vanishing
@@ -212,18 +211,6 @@ def test_a_name_that_does_not_resolve_is_told_apart(tmp_path: Path) -> None:
     row = picture["nowhere.invalid:3260"]
     assert row["trouble"]
     assert "outcome" not in row
-
-
-def test_names_are_remembered_while_they_fail() -> None:
-    """An address needs no look-up; localhost resolves; who asks is never kept waiting."""
-    names = Names()
-    end = time.monotonic() + 30
-    while not names.ask("localhost").addresses and time.monotonic() < end:
-        time.sleep(0.01)
-
-    assert {"127.0.0.1", "::1"} & set(names.ask("localhost").addresses)
-    assert names.ask("[fd00::1]").addresses == ("fd00::1",)
-    assert names.ask("x" * 300).addresses == ()
 
 
 def test_a_refusing_portal_becomes_an_event(tmp_path: Path, listener: Callable[..., Listener]) -> None:
