@@ -88,7 +88,7 @@ class Pmxcfs:
                 if not self._dead:
                     self._serve_one()
         except OSError as error:
-            if error.errno != errno.ENODEV:  # unmounted
+            if error.errno not in {errno.ENODEV, errno.ECONNABORTED}:  # unmounted before, or while, a request was read (fs/fuse/dev.c)
                 raise
         finally:
             os.close(self._device)
