@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from typing import Final
 
-_INTERVAL: Final = 0.5
-"""Seconds between two beats: often enough to meet what blocks for tens of milliseconds, and too seldom to cost anything."""
+_INTERVAL: Final = 1.0
+"""Seconds between two beats: each is a waking of the processor."""
 _KEPT: Final = 120
-"""Beats that are remembered: a minute's."""
+"""Beats that are remembered: two minutes'."""
 
 
 class Pulse:
-    """Beats, and remembers how late each beat of the last minute was."""
+    """Beats, and remembers how late each beat of the last two minutes was."""
 
     def __init__(self, interval: float = _INTERVAL) -> None:
         self._interval = interval

@@ -64,6 +64,8 @@ class Background:
 
     def collect(self) -> list[Ended]:
         """Return the calls that ended since this was called last, in that order."""
+        if not self._running:
+            return []
         with suppress(BlockingIOError):
             os.eventfd_read(self._bell)
         found = []

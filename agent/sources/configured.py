@@ -30,17 +30,21 @@ class Configured:
         self._due = 0.0
         self._bytes: bytes | None = None
         self._storages: tuple[Storage, ...] = ()
+        self._of_types: dict[tuple[str, ...], tuple[Storage, ...]] = {}
 
     def storages(self, *types: str) -> tuple[Storage, ...]:
-        """Return what is known now, of these types only. Never blocks."""
+        """Return what is known now, of these types only: the same object as before while it is the same. Never blocks."""
         with self._lock:
             for ended in self._background.collect():
                 if ended.error is None and ended.value != self._bytes:
                     self._bytes = ended.value
                     self._storages = tuple(one for one in parse(ended.value).storages.values() if self._is_ours(one))
+                    self._of_types.clear()
             if time.monotonic() >= self._due and self._background.start("read", self._read):
                 self._due = time.monotonic() + self._every
-        return tuple(one for one in self._storages if one.type in types)
+            if types not in self._of_types:
+                self._of_types[types] = tuple(one for one in self._storages if one.type in types)
+            return self._of_types[types]
 
     def wait(self, seconds: float) -> None:
         """Wait until the file was read once, at most so long: a first look should know what to look at."""

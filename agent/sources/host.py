@@ -28,7 +28,7 @@ from agent.sources.host_ceph import ceph
 from agent.sources.host_files import Tree
 from agent.sources.host_mounts import MOUNTINFO, mounts
 from agent.sources.host_networks import LIVE, networks
-from agent.sources.host_storage import storage
+from agent.sources.host_storage import BlockStorage
 from agent.sources.moment import Moment, host_moment
 from events.base import Source
 
@@ -37,22 +37,26 @@ _PAUSE: Final = 1.0
 
 Fields = dict[str, str]
 Pictures = dict[str, Any]
-_LOOKS: Final[dict[str, Callable[[Tree], Pictures]]] = {
-    "mounts": lambda tree: {"mounts": mounts(tree)},
-    "rest": lambda tree: {"networks": networks(tree), "ceph": ceph(tree), **storage(tree)},
-}
-"""Looks, by pace, to the pictures that each gives."""
+_PACES: Final = ("mounts", "rest")
+"""What is looked at together."""
 
 
-def look(root: Path, paces: tuple[str, ...] = tuple(_LOOKS)) -> list[Fields]:
-    """Return the fields of a record for each picture of a host or a copied tree. Blocks, as long as the file system does."""
+def look(root: Path, paces: tuple[str, ...] = _PACES, stored: BlockStorage | None = None) -> list[Fields]:
+    """Return the fields of a record for each picture of a host or a copied tree. Blocks, as long as the file system does.
+
+    ``stored`` is what was read of its disks before, for the next look to begin with.
+    """
     found = []
     for pace in paces:
         tree = Tree(root)
-        pictures = _LOOKS[pace](tree)
+        pictures = {"mounts": mounts(tree)} if pace == "mounts" else _rest(tree, stored or BlockStorage(root))
         denied = " ".join(sorted(tree.denied))
         found += [{"what": what, "found": json.dumps(picture, sort_keys=True), "denied": denied} for what, picture in pictures.items()]
     return found
+
+
+def _rest(tree: Tree, stored: BlockStorage) -> Pictures:
+    return {"networks": networks(tree), "ceph": ceph(tree), **stored.look(tree)}
 
 
 class HostSource:
@@ -76,7 +80,8 @@ class HostSource:
     ) -> None:
         self._root, self._deadline, self._moment = root, deadline, moment
         self._intervals = {"mounts": mounts_interval, "rest": interval}
-        self._dues = dict.fromkeys(_LOOKS, 0.0)
+        self._dues = dict.fromkeys(_PACES, 0.0)
+        self._stored = BlockStorage(root, interval / 2)
         self._own_worker = worker is None
         self._worker: OneAtATime[Any] = worker or OneAtATime("host-look")
         self._said: dict[str, Fields] = {}
@@ -142,7 +147,7 @@ class HostSource:
         if "mounts" in paces:
             self._changed = False
         try:
-            found: list[Fields] = self._worker.call(partial(look, self._root, paces), self._deadline)
+            found: list[Fields] = self._worker.call(partial(look, self._root, paces, self._stored), self._deadline)
         except TimeoutError:
             raise HostHungError(
                 f"{self._root}: reading /proc, /sys, /run and /etc did not end within {self._deadline:g} s; is the root file system dead?"

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from agent.sources.host_files import Tree
-from agent.sources.sysfs import Fields, blocks, disks, maps, sessions
+from agent.sources.sysfs import Fields, blocks, device, disks, maps, sessions
+from agent.sources.uevents import Uevents
 
 _DATABASES: Final = ("var/lib/iscsi/nodes", "etc/iscsi/nodes")
 _STARTUP: Final = "node.startup"
@@ -26,37 +28,67 @@ _MOST: Final = 1024
 """Most entries that are read of a directory that programs or people fill."""
 
 
-def storage(tree: Tree) -> dict[str, dict[str, Any]]:
-    """Return what ``iscsi``, ``multipath`` and ``volumes`` are made of, all as rows of texts."""
-    sys = Tree(tree.root / "sys")
-    found_blocks, found_disks = blocks(sys), list(disks(sys))
-    udev = {one["dev"]: _udev(tree, one["dev"]) for one in found_blocks if one["dev"]}
-    shared = {"disks": found_disks, "serials": {dev: known["ID_SERIAL"] for dev, known in udev.items() if "ID_SERIAL" in known}}
-    multipath = list(maps(sys, found_blocks))
-    return {
-        "iscsi": {
-            **shared,
-            "initiator": tree.text("etc/iscsi/initiatorname.iscsi"),
-            "sessions": (met := list(sessions(sys))),
-            "records": list(records(tree)),
-        },
-        "multipath": {**shared, "sessions": met, "maps": [_with_legs(sys, one, found_blocks) for one in multipath], "unit": _unit(tree)},
-        "volumes": {
-            **shared,
-            "blocks": found_blocks,
-            "udev": {dev: known for dev, known in udev.items() if known.get("ID_FS_TYPE") == "LVM2_member"},
-            "online": {name: tree.text(f"run/lvm/pvs_online/{name}", 4096) for name in tree.names("run/lvm/pvs_online")[:_MOST]},
-            "backups": {name: tree.text(f"etc/lvm/backup/{name}") for name in tree.names("etc/lvm/backup")[:_MOST]},
-        },
-    }
+class BlockStorage:
+    """What ``iscsi``, ``multipath`` and ``volumes`` are made of below ``root``, read again and again. For one thread at a time.
 
+    Which disks, maps and volumes there are is read anew only when the kernel told of any device (:mod:`agent.sources.uevents`), but at most
+    each ``every`` seconds; what changes without a word of its, in each look.
+    """
 
-def _with_legs(sys: Tree, row: Fields, found: list[Fields]) -> dict[str, Any]:
-    """Add what the disks of a map say of themselves: also of those that hang on no session, such as SAS."""
-    name = next(one["name"] for one in found if one.get("dm") == row["map"])
-    devices = {disk: f"class/block/{name}/slaves/{disk}/device" for disk in row["disks"].split()}
-    states = {disk: {"state": sys.text(f"{path}/state"), "wwid": sys.text(f"{path}/wwid")} for disk, path in devices.items()}
-    return {**row, "states": states}
+    def __init__(self, root: Path, every: float = 0.0) -> None:
+        self._uevents, self._sys = Uevents(root / "sys", every), Tree(root / "sys")
+        self._blocks: list[Fields] = []
+        self._disks: list[Fields] = []
+        self._maps: list[Fields] = []
+        self._udev: dict[str, Fields] = {}
+        self._denied: set[str] = set()
+
+    def look(self, tree: Tree) -> dict[str, dict[str, Any]]:
+        """Return the three, all as rows of texts. What may not be read is remembered in ``tree``."""
+        self._uevents.heard()
+        if self._uevents.due():
+            self._uevents.read()
+            self._scan(Tree(tree.root))
+        else:
+            self._disks = [self._again(row) for row in self._disks]
+        tree.denied |= self._denied
+        shared = {"disks": self._disks, "serials": {dev: known["ID_SERIAL"] for dev, known in self._udev.items() if "ID_SERIAL" in known}}
+        return {
+            "iscsi": {
+                **shared,
+                "initiator": tree.text("etc/iscsi/initiatorname.iscsi"),
+                "sessions": (met := list(sessions(self._sys))),
+                "records": list(records(tree)),
+            },
+            "multipath": {**shared, "sessions": met, "maps": [self._with_legs(one) for one in self._maps], "unit": _unit(tree)},
+            "volumes": {
+                **shared,
+                "blocks": self._blocks,
+                "udev": {dev: known for dev, known in self._udev.items() if known.get("ID_FS_TYPE") == "LVM2_member"},
+                "online": {name: tree.text(f"run/lvm/pvs_online/{name}", 4096) for name in tree.names("run/lvm/pvs_online")[:_MOST]},
+                "backups": {name: tree.text(f"etc/lvm/backup/{name}") for name in tree.names("etc/lvm/backup")[:_MOST]},
+            },
+        }
+
+    def _scan(self, tree: Tree) -> None:
+        self._blocks, self._disks = blocks(self._sys), list(disks(self._sys))
+        self._maps = list(maps(self._sys, self._blocks))
+        self._udev = {one["dev"]: _udev(tree, one["dev"]) for one in self._blocks if one["dev"]}
+        self._denied = tree.denied
+
+    def _again(self, row: Fields) -> Fields:
+        return {**row, **self._state(device(row))}
+
+    def _state(self, place: str) -> Fields:
+        """Return what of a disk changes without a message."""
+        return {name: self._sys.text(f"{place}/{name}") for name in ("state", "wwid")}
+
+    def _with_legs(self, row: Fields) -> dict[str, Any]:
+        """Add what the disks of a map say of themselves: also of those that hang on no session, such as SAS."""
+        name = next(one["name"] for one in self._blocks if one.get("dm") == row["map"])
+        known = {one["disk"]: {"state": one["state"], "wwid": one["wwid"]} for one in self._disks}
+        legs = row["disks"].split()
+        return {**row, "states": {leg: known.get(leg) or self._state(f"class/block/{name}/slaves/{leg}/device") for leg in legs}}
 
 
 def _udev(tree: Tree, dev: str) -> Fields:

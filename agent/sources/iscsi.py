@@ -93,6 +93,8 @@ class Initiator:
         self._configured, self._root = configured, root
         self._kept = Kept(root / "sys")
         self._rows: list[Fields] = []
+        self._told: list[Fields] | None = None
+        self._found = Found(None)
         self._numbers: list[str] = []
         self._scan_due = 0.0
         self._deadline, self._interval, self._used = deadline, interval, used
@@ -110,6 +112,9 @@ class Initiator:
             self._first = False
         rows = self._read()
         storages = self._configured.storages(*_TYPES)
+        if rows == self._told and storages is self._seen.wanted:
+            return self._found
+        self._told = rows
         living = frozenset(name_of(row["address"], row["port"]) for row in rows if row["state"] == _LOGGED_IN)
         lost = self._seen.living - living
         self._seen = _Seen(frozenset((row["address"], int(row["port"])) for row in rows), living, storages, lost)
@@ -117,7 +122,8 @@ class Initiator:
         picture = {"sessions": rows, "wanted": wanted}
         missing = set(wanted) - {row["target"] for row in rows}
         bad = bool(missing) or any(row["state"] != _LOGGED_IN for row in rows)
-        return Found(picture, bad, empty=not (rows or wanted), hurry=("portals",) if lost else ())
+        self._found = Found(picture, bad, empty=not (rows or wanted))
+        return self._found._replace(hurry=("portals",)) if lost else self._found
 
     def _read(self) -> list[Fields]:
         """Return a row for each session of the kernel."""

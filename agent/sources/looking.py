@@ -7,23 +7,26 @@ waits for it and it is not taken again: one thing that hangs costs one thread.
 Records have ``look``, its name, and one of ``found`` (what the function returned, as JSON), ``error`` (an OSError's text) and
 ``hung`` (seconds since the look began; again each half minute). A picture that did not change is yielded again only after ``again``
 seconds. A look that returns the very object that it returned before says that nothing changed, and costs least.
+
+A look's thread keeps its pace by itself and speaks only when there is something to yield: on a node that is well it is the only one
+that wakes. Whoever reads wakes beside that when a look under way would pass its deadline.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import random
 import select
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from agent.record import Batch, RawRecord
-from agent.sources.background import Background, Ended
+from agent.sources.background import Background
 from agent.sources.moment import Moment, host_moment
 from events.base import Source
 
@@ -66,28 +69,121 @@ class Look:
     """Least seconds between two looks, however often it is hurried."""
 
 
-@dataclass(slots=True)
-class _State:
-    due: float = 0.0
-    began: float | None = None
-    latest: float = -_FOREVER
-    """When it began last, also when that has ended."""
-    hurried: bool = False
-    """Whether it shall be taken again as soon as it may: what is under way may have begun before the push."""
-    hung_due: float = 0.0
-    """When a look under way is told to hang, for the first time or again."""
-    last: tuple[str, str] | None = None
-    found: Found | None = None
-    """What it returned last."""
-    times: int = 0
-    """How often in a row ``last`` was seen."""
-    yielded: float = 0.0
+class _News(NamedTuple):
+    """What a look found and is worth a record: its key and text."""
+
+    key: str
+    text: str
 
 
-@dataclass(slots=True)
-class _Looked:
-    look: Look
-    state: _State = field(default_factory=_State)
+class _Repeated:
+    """A look that is taken again and again, in a thread of its own, until there is something to tell."""
+
+    def __init__(self, look: Look, hurry: Callable[..., None]) -> None:
+        self.look = look
+        self._hurry = hurry
+        self.due = 0.0
+        """When it is taken next."""
+        self.began: float | None = None
+        """When the one under way began; None between two."""
+        self.hung_due = 0.0
+        """When the one under way is told to hang, for the first time or again."""
+        self.stopped = False
+        self._latest = -_FOREVER
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._found: Found | None = None
+        self._said: _News | None = None
+        self._times = 0
+        """How often in a row ``_said`` was found."""
+        self._yielded = 0.0
+
+    def run(self) -> _News | None:
+        """Take it until there is something to tell, and return that; None when it was stopped before.
+
+        :raises Exception: what the look raises, but for errors of the system: they are what it found.
+        """
+        while self._wait():
+            now = time.monotonic()
+            self.hung_due = now + self.look.deadline  # first, for the source's thread may look in between
+            self.began = self._latest = now
+            try:
+                news = self._take()
+            finally:
+                self.began = None
+            if news is not None:
+                return news
+        return None
+
+    def follow(self, now: float) -> None:
+        """Take note that another's look of this name is under way still: it counts as one of ours that began now."""
+        self.hung_due, self.began = now + self.look.deadline, now
+
+    def hangs(self, now: float) -> float | None:
+        """Return for how many seconds the one under way hangs, when that shall be told now."""
+        began = self.began
+        if began is None or now < self.hung_due:
+            return None
+        self.hung_due, self._said = now + _HUNG_AGAIN, None  # what it finds at last is told, whatever was told before
+        return now - began
+
+    def check_due(self, now: float) -> float:
+        """Return until when no look can have passed its deadline."""
+        return self.hung_due if self.began is not None else max(self.due, now) + self.look.deadline
+
+    def hurry(self) -> None:
+        """Take it as soon as its gap allows, once more when one is under way: that may have begun before the push. From any thread."""
+        self._hurried()
+        self._bell.put(None)
+
+    def stop(self) -> None:
+        """Take it no more. One that is under way tells what it finds."""
+        self.stopped = True
+        self._bell.put(None)
+
+    def _wait(self) -> bool:
+        """Wait until it is due; False when it was stopped."""
+        while not self.stopped:
+            left = self.due - time.monotonic()
+            try:
+                self._bell.get(left > 0, max(left, 0.0))
+            except queue.Empty:
+                return True
+            self._hurried()
+        return False
+
+    def _hurried(self) -> None:
+        self.due = min(self.due, self._latest + self.look.gap)
+
+    def _take(self) -> _News | None:
+        look, error = self.look, ""
+        found: Found | None = None
+        try:
+            found = look.take()
+        except OSError as raised:
+            error = str(raised)
+        except Exception:
+            self.due = time.monotonic() + look.interval
+            raise
+        now = time.monotonic()
+        self.due = now + self._interval(found) * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
+        before, self._found = self._found, found
+        if found is not None and found.hurry:
+            self._hurry(*found.hurry)
+        late = now - self._yielded >= look.again
+        if found is not None and found is before and self._said is not None and self._times >= look.sights and not late:
+            return None
+        said = _News("found", json.dumps(found.picture, sort_keys=True)) if found is not None else _News("error", error)
+        self._times = self._times + 1 if said == self._said else 1
+        self._said = said
+        if self._times > look.sights and not late:
+            return None
+        self._yielded = now
+        return said
+
+    def _interval(self, found: Found | None) -> float:
+        if found is None or found.bad:
+            return self.look.fast
+        return max(self.look.interval, _EMPTY) if found.empty else self.look.interval
 
 
 class LookingSource:
@@ -103,20 +199,23 @@ class LookingSource:
         self, source: Source, looks: Iterable[Look], *, background: Background | None = None, moment: Callable[[], Moment] = host_moment
     ) -> None:
         self._source, self._moment = source, moment
-        self._looks = {look.name: _Looked(look) for look in looks}
+        self._looks: dict[str, _Repeated] = {}
+        self._asked: set[str] = set()
+        """Looks whose thread was asked for news and has told none yet."""
         self._own = background is None
         self._background = background or Background(source.value)
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._hurried: deque[str] = deque()
+        self.add(looks)
 
     def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
-        """Take the looks that are due within ``timeout`` seconds and return what has been found; None when nothing has.
+        """Return what the looks have found within ``timeout`` seconds; None when nothing has.
 
         ``max_records`` is not needed: a source has a handful of looks.
         """
         del max_records
         end = time.monotonic() + timeout
-        while not (records := self._round()):
+        while not (records := [*self._news(), *self._hung()]):
+            self._go_on()
             until = min(end, self._next())
             if time.monotonic() >= end or self._woken(until - time.monotonic()):
                 return None
@@ -128,86 +227,66 @@ class LookingSource:
 
     def hurry(self, *names: str) -> None:
         """Take these looks as soon as their gap allows: something was pushed. Callable from any thread."""
-        self._hurried.extend(names)
+        for name in names:
+            if (one := self._looks.get(name)) is not None:
+                one.hurry()
         with suppress(OSError):  # closed meanwhile
-            self.wake()
+            self.wake()  # it shall know when to look whether they hang
 
     def add(self, looks: Iterable[Look]) -> None:
         """Begin to take further looks."""
-        self._looks |= {look.name: _Looked(look) for look in looks if look.name not in self._looks}
+        self._looks |= {look.name: _Repeated(look, self.hurry) for look in looks if look.name not in self._looks}
 
     def drop(self, names: Iterable[str]) -> None:
         """Take these looks no more; what one that is under way finds is dropped."""
         for name in names:
-            self._looks.pop(name, None)
+            if (one := self._looks.pop(name, None)) is not None:
+                one.stop()
 
     def close(self) -> None:
         """Give up looking. A look that hangs is left behind."""
+        for one in self._looks.values():
+            one.stop()
         if self._own:
             self._background.close()
         held, self._wakeup = self._wakeup, -1
         if held >= 0:
             os.close(held)
 
-    def _round(self) -> list[RawRecord]:
+    def _news(self) -> Iterator[RawRecord]:
+        """Yield what was found."""
+        for ended in self._background.collect():
+            self._asked.discard(ended.name)
+            one = self._looks.get(ended.name)
+            if ended.error is not None and one is not None:
+                raise ended.error
+            if ended.value is not None and one is not None:
+                yield self._record(ended.name, *ended.value)
+
+    def _go_on(self) -> None:
+        """Have all looks taken again of which nothing is waiting to be yielded."""
+        for name in self._looks.keys() - self._asked:
+            self._asked.add(name)
+            one = self._looks[name]
+            one.began = None
+            # A look that the source before this one left behind is not taken a second time: it is waited for like one of our own.
+            if not self._background.start(name, one.run):
+                one.follow(time.monotonic())
+
+    def _hung(self) -> Iterator[RawRecord]:
         now = time.monotonic()
-        records = [record for ended in self._background.collect() if (record := self._ended(ended, now)) is not None]
-        while self._hurried:
-            if (hurried := self._looks.get(self._hurried.popleft())) is not None:
-                hurried.state.hurried = True
-        for one in self._looks.values():
-            look, state = one.look, one.state
-            if state.hurried and state.began is None:
-                state.hurried, state.due = False, min(state.due, state.latest + look.gap)
-            if state.began is None and state.due <= now:
-                # A look that the source before this one left behind is not taken a second time: it is waited for like one of our own.
-                self._background.start(look.name, look.take)
-                state.began, state.latest, state.hung_due = now, now, now + look.deadline
-            elif state.began is not None and state.hung_due <= now:
-                state.hung_due, state.last = now + _HUNG_AGAIN, None
-                records.append(self._record(look.name, "hung", f"{now - state.began:.1f}"))
-        return records
+        for name, one in self._looks.items():
+            if (seconds := one.hangs(now)) is not None:
+                yield self._record(name, "hung", f"{seconds:.1f}")
 
-    def _ended(self, ended: Ended, now: float) -> RawRecord | None:
-        one = self._looks.get(ended.name)
-        if one is None:
-            return None
-        look, state = one.look, one.state
-        state.began = None
-        if ended.error is not None and not isinstance(ended.error, OSError):
-            state.due = now + look.interval
-            raise ended.error
-        bad = ended.error is not None or ended.value.bad
-        empty = ended.error is None and ended.value.empty
-        interval = look.fast if bad else max(look.interval, _EMPTY) if empty else look.interval
-        state.due = now + interval * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
-        before, state.found = state.found, ended.value
-        if state.found is not None:
-            self._hurried.extend(state.found.hurry)
-        same = state.found is not None and state.found is before and state.last is not None
-        if same and state.times >= look.sights and not self._is_due(one, now):
-            return None
-        said = ("error", str(ended.error)) if ended.error is not None else ("found", json.dumps(ended.value.picture, sort_keys=True))
-        state.times = state.times + 1 if said == state.last else 1
-        state.last = said
-        if state.times > look.sights and not self._is_due(one, now):
-            return None
-        state.yielded = now
-        return self._record(look.name, *said)
-
-    @staticmethod
-    def _is_due(one: _Looked, now: float) -> bool:
-        """Tell whether a picture that did not change shall be yielded again."""
-        return now - one.state.yielded >= one.look.again
+    def _next(self) -> float:
+        """Return when it is time to see whether a look hangs."""
+        now = time.monotonic()
+        return min((one.check_due(now) for one in self._looks.values()), default=now + _FOREVER)
 
     def _record(self, look: str, key: str, value: str) -> RawRecord:
         now = self._moment()
         return RawRecord(self._source, now.at, now.monotonic, now.boot_id, {"look": look, key: value})
-
-    def _next(self) -> float:
-        """Return when something is due: a look, or the deadline of one under way."""
-        states = (one.state for one in self._looks.values())
-        return min((one.due if one.began is None else one.hung_due for one in states), default=time.monotonic() + _FOREVER)
 
     def _woken(self, seconds: float) -> bool:
         poller = select.poll()

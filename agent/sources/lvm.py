@@ -2,21 +2,21 @@
 
 One look, ``groups``: the groups that storage.cfg wants on this node, and what :mod:`agent.sources.host_storage` reads of disks, block
 devices, udev's database and, where the agent may read them, LVM's own files (/run/lvm/pvs_online, /etc/lvm/backup: root only in Debian).
-All of that is read anew when a block device or a file of LVM's comes or goes, and each 30 s; the state and WWID of each SAN disk in every
-look. A picture is yielded twice: that something is missing is believed at its second sight.
+All of that is read anew when a block device or a file of LVM's comes or goes, and each 30 s while the kernel tells of any device; the state
+and WWID of each SAN disk in every look. A picture is yielded twice: that something is missing is believed at its second sight.
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, Final
 
 from agent.sources.configured import Configured
 from agent.sources.host_files import Kept, Tree
-from agent.sources.host_storage import storage
+from agent.sources.host_storage import BlockStorage
 from agent.sources.looking import Found, Look
 from agent.sources.sysfs import LVM, Fields, device
+from agent.sources.uevents import Uevents
 from pve.storage_cfg import Storage
 
 _SCAN: Final = 30.0
@@ -43,9 +43,9 @@ class Groups:
     """Volume groups that storage.cfg wants, and all that may be a part of them. For one thread at a time."""
 
     def __init__(self, configured: Configured, root: Path = Path("/"), scan: float = _SCAN) -> None:
-        self._configured, self._root, self._every = configured, root, scan
-        self._kept = Kept(root / "sys")
-        self._due = 0.0
+        self._configured, self._root = configured, root
+        self._uevents, self._kept = Uevents(root / "sys", scan), Kept(root / "sys")
+        self._stale = True
         self._first = True
         self._shape: object = None
         self._volumes: Row = {}
@@ -61,15 +61,17 @@ class Groups:
         if not wanted:
             return Found({"wanted": [], "denied": [], "volumes": None})
         tree = Tree(self._root)
+        self._uevents.heard()
         changed = (shape := self._read_shape(tree)) != self._shape
-        if changed or time.monotonic() >= self._due:
+        if changed or self._stale or self._uevents.due():
+            self._uevents.read()
             self._scan(tree)
-            self._shape, self._due = shape, time.monotonic() + self._every
+            self._shape, self._stale = shape, False
         else:
             lost = self._kept.lost
             again = [self._again(row) for row in self._volumes["disks"]]
             if self._kept.lost != lost:
-                self._due = 0.0  # a disk went, and another may have its name already
+                self._stale = True  # a disk went, and another may have its name already
             if self._last is not None and wanted == self._last.picture["wanted"] and again == self._volumes["disks"] and not self._last.bad:
                 return self._last
             self._volumes = {**self._volumes, "disks": again}
@@ -82,7 +84,7 @@ class Groups:
         return [tree.names(path) for path in ("sys/class/block", *_FILES)]
 
     def _scan(self, tree: Tree) -> None:
-        self._volumes = storage(tree)["volumes"]
+        self._volumes = BlockStorage(self._root).look(tree)["volumes"]
         self._volumes["blocks"] = without_likes(self._volumes["blocks"])
         self._denied = sorted(tree.denied)
         self._kept.keep([f"{device(row)}/{name}" for row in self._volumes["disks"] for name in ("state", "wwid")])

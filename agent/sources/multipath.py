@@ -3,8 +3,8 @@
 Three looks, each a record of its own:
 
 * ``paths`` (each second): maps, their paths and all SAN disks from sysfs, which answers from memory even when every path is dead.
-  What there is is read anew when a block device comes or goes, when a leg changes, and each 30 s; in between only each disk's state and,
-  each 2.5 s, its WWID and the maps' legs.
+  What there is is read anew when a block device comes or goes, when a leg changes, and each 30 s while the kernel tells of any device;
+  in between only each disk's state and, each 2.5 s, its WWID.
 * ``daemon`` (each 5 s): multipathd's verdict on each path, see :mod:`agent.sources.multipathd`. It is asked only when its unit runs, for
   with socket activation a question would start it, and starting what an administrator stopped is not ours.
 * ``identity`` (each 5 s, only where rights were given): page 83 from the disk itself, see :mod:`agent.sources.inquiry`.
@@ -25,6 +25,7 @@ from agent.sources.inquiry import Inquiry
 from agent.sources.looking import Found, Look
 from agent.sources.multipathd import SOCKETS, DaemonError, Multipathd
 from agent.sources.sysfs import Fields, blocks, device, disks, maps
+from agent.sources.uevents import Uevents
 from agent.sources.wwid import names, read
 
 _SCAN: Final = 30.0
@@ -77,11 +78,12 @@ class Paths:
     """The kernel's multipath maps and SAN disks. For one thread at a time, except :meth:`running`."""
 
     def __init__(self, root: Path = Path("/"), scan: float = _SCAN, identity: float = _IDENTITY) -> None:
-        self._sys, self._every, self._identity = Tree(root / "sys"), scan, identity
-        self._kept = Kept(root / "sys")
+        self._sys, self._identity = Tree(root / "sys"), identity
+        self._uevents, self._kept = Uevents(root / "sys", scan), Kept(root / "sys")
         self._states: dict[str, str] = {}
         self._last = Found({})
-        self._due = self._identity_due = 0.0
+        self._identity_due = 0.0
+        self._stale = True
         self._devices: list[str] = []
         self._legs: list[list[str]] = []
         self._maps: dict[str, Row] = {}
@@ -96,11 +98,12 @@ class Paths:
         Of a disk: ``dev``, ``address``, ``via`` (number of its session), ``state``, ``times`` (blocked), ``wwid`` as the kernel writes
         it and ``names`` as multipath does.
         """
-        closely = time.monotonic() >= self._identity_due
-        if self._has_changed(closely) or time.monotonic() >= self._due:
+        closely, heard = time.monotonic() >= self._identity_due, self._uevents.heard()
+        if self._stale or self._uevents.due() or (heard and self._has_changed(closely)):
+            self._uevents.read()
             self._scan()
             self._devices, self._legs = self._sys.names("class/block"), self._read_legs()
-            self._due, closely = time.monotonic() + self._every, True
+            self._stale, closely = False, True
         if closely:
             self._identity_due = time.monotonic() + self._identity
             for name, disk in self._disks.items():
@@ -108,7 +111,7 @@ class Paths:
         lost = self._kept.lost
         states = {name: self._kept.text(f"{disk.path}/state") for name, disk in self._disks.items()}
         if self._kept.lost != lost:
-            self._due = 0.0  # a disk went, and another may have its name already
+            self._stale = True  # a disk went, and another may have its name already
         if not closely and states == self._states and _BLOCKED not in states.values():
             return self._last
         self._states = states
@@ -164,18 +167,21 @@ class Daemon:
 
     def __init__(self, root: Path, multipathd: Multipathd) -> None:
         self._tree, self._multipathd = Tree(root), multipathd
-        self._last = ("", 0)
+        self._trouble = ("", 0)
+        self._last = Found({"maps": None})
 
     def look(self) -> Found:
         """Return ``maps`` as :meth:`Multipathd.maps`, or why there are none as ``trouble``, and for how many looks as ``times``."""
-        trouble, rows = "", []
+        trouble, rows = "", list[Row]()
         try:
             rows = self._ask()
         except DaemonError as error:
             trouble = str(error)
-        before, times = self._last
-        self._last = (trouble, min(3, times + 1 if before == trouble else 1))
-        return Found({"maps": rows, "trouble": trouble, "times": self._last[1] if trouble else 0}, bad=bool(trouble))
+        before, times = self._trouble
+        self._trouble = (trouble, min(3, times + 1 if before == trouble else 1))
+        if trouble or rows is not self._last.picture["maps"]:
+            self._last = Found({"maps": rows, "trouble": trouble, "times": self._trouble[1] if trouble else 0}, bad=bool(trouble))
+        return self._last
 
     def _ask(self) -> list[Row]:
         if self._runs() is False:

@@ -46,16 +46,20 @@ class Multipathd:
         self._socket: socket.socket | None = None
         self._received = bytearray()
         self._asked = False
+        self._latest: tuple[bytes, list[Row]] = b"", []
 
     def maps(self) -> list[Row]:
-        """Return its maps. Blocks up to the deadline.
+        """Return its maps, the same object as before when it answered the same. Blocks up to the deadline.
 
         Rows have ``name``, ``uuid`` (the WWID), ``sysfs`` (`dm-N`) and ``paths``, each with ``dev``, ``dev_t``, ``dm_st``, ``chk_st`` and
         ``dev_st``, all texts.
 
         :raises DaemonError: when it is not there, does not answer in time or answers something else.
         """
-        return read_maps(self._ask())
+        answer = self._ask()
+        if answer != self._latest[0]:
+            self._latest = answer, read_maps(answer)
+        return self._latest[1]
 
     def close(self) -> None:
         """Forget the connection, and the question that may be under way."""

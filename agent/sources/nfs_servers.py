@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.sources.configured import Configured
-from agent.sources.host_files import Tree
-from agent.sources.host_mounts import MOUNTINFO, TABLE
+from agent.sources.host_mounts import MountTable
 from agent.sources.looking import Found, Look
 from agent.sources.names import Names, Resolved
 from agent.sources.nfs_places import Place, nfs_mounts, places
@@ -61,7 +60,7 @@ class Servers:
     """The NFS servers of this node. For one thread at a time."""
 
     def __init__(self, configured: Configured, root: Path, deadline: float) -> None:
-        self._configured, self._tree, self._deadline = configured, Tree(root), deadline
+        self._configured, self._mounts, self._deadline = configured, MountTable(root), deadline
         self._names = Names()
         self._asked: dict[Place, _Asked] = {}
         self._first = True
@@ -93,11 +92,12 @@ class Servers:
     def close(self) -> None:
         """Hang up everywhere."""
         self._follow({})
+        self._mounts.close()
 
     def _places(self) -> tuple[Place, ...]:
         """Return where to ask; worked out anew when a mount or storage.cfg changed."""
-        table, storages = self._tree.text(MOUNTINFO, TABLE), self._configured.storages("nfs")
-        if (table, storages) != (self._table, self._storages):
+        table, storages = self._mounts.text(), self._configured.storages("nfs")
+        if table is not self._table or storages is not self._storages:
             self._table, self._storages = table, storages
             self._wanted = places(storages, nfs_mounts(table))[:_MOST]
         return self._wanted

@@ -25,7 +25,7 @@ _HERTZ = 100
 
 
 class Weight(NamedTuple):
-    """The agent at one moment. ``cpu`` and ``at`` in seconds, ``late`` in ms (p99 of a minute).
+    """The agent at one moment. ``cpu`` and ``at`` in seconds, ``late`` in ms (p99 of two minutes).
 
     ``memory`` is in MB (10^6) what is resident, without the mapped journal, which the kernel takes back at will.
     """

@@ -20,6 +20,7 @@ from agent.sources.deadline import OneAtATime
 from agent.sources.errors import HostHungError
 from agent.sources.host import HostSource, look
 from agent.sources.host_files import Kept, Tree
+from agent.sources.host_mounts import MOUNTINFO, MountTable
 
 KINDS = {"networks", "mounts", "iscsi", "multipath", "volumes", "ceph"}
 
@@ -198,7 +199,7 @@ def test_nothing_published_is_published_again_after_a_restart(tmp_path: Path) ->
 def test_a_look_that_hangs_is_abandoned_and_costs_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every start after it fails at its deadline, in words that say what to look for; when the hang ends, looks work again."""
     free = threading.Event()
-    monkeypatch.setitem(host_module._LOOKS, "mounts", lambda _: {"mounts": {"mountinfo": "", "fstab": str(free.wait(60))}})
+    monkeypatch.setattr(host_module, "mounts", lambda _: {"mountinfo": "", "fstab": str(free.wait(60))})
     worker: OneAtATime[list[dict[str, str]]] = OneAtATime("host-look-test")
     before = set(threading.enumerate())
     for _ in range(3):
@@ -277,6 +278,7 @@ DEVICE = """
 import subprocess, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1].split(":")
+from agent.sources.host_mounts import MOUNTINFO, MountTable
 from agent.sources.host_files import Kept
 ip = lambda *words: subprocess.run(["ip", "link", *words], check=True)
 subprocess.run(["mount", "-t", "sysfs", "none", "/sys"], check=True)
@@ -371,3 +373,37 @@ print(json.dumps(opened))
         path for path in opened if not path.startswith(("/proc/", "/sys/", "/run/", "/etc/", "/var/lib/iscsi/", "/var/lib/ceph/"))
     ] == []
     assert {fields["what"] for fields in look(Path("/"))} == KINDS
+
+
+TABLE = """
+import subprocess
+from pathlib import Path
+from agent.sources.host_mounts import MountTable
+table = MountTable(Path("/"))
+first = table.text()
+told = [table.text() is first]
+subprocess.run(["mount", "-t", "tmpfs", "faultline-apart", "/mnt"], check=True)
+told += ["faultline-apart" in table.text(), table.text() is table.text()]
+subprocess.run(["umount", "/mnt"], check=True)
+print([*told, table.text() == first])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts in a namespace of its own")
+def test_the_table_of_mounts_is_read_again_only_when_the_kernel_says_so() -> None:
+    """The same object while nothing is mounted; a mount that comes, and goes, is in the very next text."""
+    done = subprocess.run(["unshare", "--mount", sys.executable, "-c", TABLE], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout.strip() == "[True, True, True, True]", done.stderr
+
+
+def test_a_copied_table_of_mounts_is_read_each_time(tmp_path: Path) -> None:
+    """A file of a copied tree has no kernel behind it that would say that it changed."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    table, file = MountTable(tmp_path), tmp_path / MOUNTINFO
+    texts = []
+    for text in ("one", "two"):
+        file.write_text(text)
+        texts.append(table.text())
+
+    assert texts == ["one", "two"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.record import RawRecord
-from agent.sources.background import Background
+from agent.sources.background import Background, Ended
 from agent.sources.looking import Found, Look, LookingSource
 from events.base import Source
 
@@ -212,10 +212,74 @@ def test_a_source_started_again_takes_no_hanging_look_twice(held: threading.Even
     source.close()
 
 
+def test_looks_that_find_nothing_new_wake_nobody() -> None:
+    """While a look finds what it found before, its own thread goes on alone: whoever reads does not even collect."""
+    background, taken = Counting("rest"), []
+
+    def take() -> Found:
+        taken.append(1)
+        return Found("same")
+
+    source = LookingSource(Source.NFS, [look("one", take, interval=0.01, deadline=60.0)], background=background)
+    until(source, bool)
+    source.read_batch(timeout=0.0)
+    taken.clear()
+    before = background.collected
+    assert source.read_batch(timeout=1.0) is None
+    source.close()
+    background.close()
+
+    assert len(taken) > 10
+    assert background.collected - before <= 3
+
+
+def test_a_source_started_again_looks_at_once() -> None:
+    """A look that its predecessor would have taken in an hour is given back when that is closed."""
+    background, taken = Background("again"), []
+
+    def take() -> Found:
+        taken.append(1)
+        return Found(len(taken))
+
+    for _ in range(3):
+        source = LookingSource(Source.NFS, [look("one", take, interval=3600.0)], background=background)
+        found = until(source, bool)
+        source.read_batch(timeout=0.0)  # has it go on
+        source.close()
+    background.close()
+
+    assert [json.loads(record.fields["found"]) for record in found] == [3]
+
+
+def test_what_is_dropped_is_looked_at_no_more() -> None:
+    """A look that was dropped is not taken again, and the others go on."""
+    taken: list[str] = []
+
+    def take(name: str) -> Found:
+        taken.append(name)
+        return Found(len(taken))
+
+    source = LookingSource(Source.NFS, [look(name, partial(take, name)) for name in ("one", "two")])
+    until(source, lambda found: {record.fields["look"] for record in found} == {"one", "two"})
+    source.drop(["one"])
+    list(records(source, 0.3))
+    taken.clear()
+    list(records(source, 0.3))
+    source.close()
+
+    assert set(taken) == {"two"}
+
+
 class Counting(Background):
-    """A background that counts how often it was asked to start something."""
+    """A background that counts how often it was asked to start something, and for what ended."""
 
     asked = 0
+    collected = 0
+
+    def collect(self) -> list[Ended]:
+        """Collect it."""
+        self.collected += 1
+        return super().collect()
 
     def start(self, name: str, function: Callable[[], Any]) -> bool:
         """Start it."""
