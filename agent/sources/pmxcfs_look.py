@@ -241,9 +241,10 @@ def _cluster(files: Files, wanted: Wanted, *, anyway: bool = False) -> _Cluster:
     if told.online or (told.nodes and not anyway):
         return told
     try:
-        return told._replace(nodes=tuple(sorted(os.listdir(f"{files.root}/nodes"))))  # noqa: PTH208 - Path is slow
+        nodes = tuple(sorted(os.listdir(f"{files.root}/nodes")))  # noqa: PTH208 - Path is slow
     except (FileNotFoundError, NotADirectoryError):
-        return told._replace(nodes=() if wanted.node == ALL else (wanted.node,))
+        nodes = () if wanted.node == ALL else (wanted.node,)
+    return _Cluster(told.name, told.online, nodes)
 
 
 def _members(data: bytes) -> _Cluster:
