@@ -4,7 +4,8 @@ Place in the flow: IO only; :mod:`agent.classify.pmxcfs` says what a record mean
 
 * Changes made on other nodes are invisible to inotify, so ``.version`` is polled. pyinotify only makes us look at once when
   something was changed on this node.
-* Every access may hang, so each look runs in :class:`agent.sources.deadline.OneAtATime`.
+* Every access may hang, so looks run in the thread of :class:`agent.sources.pmxcfs_rounds.Rounds`, which goes on by itself while
+  nothing changes.
 * A directory without anything in it is a restart or an unmounted file system. It never means that storages were removed.
 * What a record says is only ever a change since the record before; the first look says everything.
 
@@ -20,32 +21,26 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from agent.record import Batch, RawRecord
-from agent.sources.deadline import OneAtATime
 from agent.sources.errors import PmxcfsDeniedError
-from agent.sources.moment import Moment, host_moment, utc_offset
-from agent.sources.pmxcfs_look import ALL, HA, HA_FILES, JOBS_FILES, MANAGER, RRD, STORAGE_CFG, Content, Look, Wanted, look
-from agent.sources.pmxcfs_notify import LocalChanges
+from agent.sources.moment import Moment, host_moment
+from agent.sources.pmxcfs_files import ABSENT, Content
+from agent.sources.pmxcfs_look import ALL, HA, HA_FILES, JOBS_FILES, MANAGER, RRD, STORAGE_CFG, Look
+from agent.sources.pmxcfs_rounds import Rounds
 from events.base import Source
 
 PVE: Final = Path("/etc/pve")
 EMPTY: Final = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 """SHA-1 of nothing, which is also Proxmox VE's digest of a storage.cfg that is not there."""
-_PAUSE: Final = 0.1
-"""Fewest seconds between two looks, however much is written here."""
-
-_SLOW: Final = 10.0
-"""Seconds between two looks at what changes all the time: the status daemon and HA's managers write every 10 s."""
 Fields = dict[str, str]
 
 
@@ -70,31 +65,25 @@ class PmxcfsSource:
         node: str | None = None,
     ) -> None:
         self._node = node or os.uname().nodename.partition(".")[0]
-        self._slow_due = 0.0
-        self._root, self._interval, self._deadline, self._moment = root, interval, deadline, moment
+        self._root, self._moment = root, moment
         self._plain = False if root == PVE else plain
-        self._worker: OneAtATime[Any] = OneAtATime("pmxcfs-look")
+        self._rounds = Rounds(root, self._node, interval, deadline)
         self._known: Look | None = None
         self._said: dict[str, Fields] = {}
         self._emptied: set[str] = set()
         self._jobs_files: Fields | None = None
-        self._due = 0.0
-        self._local: LocalChanges | None = None
-        self._changed_here = False
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
-        """Look once, when the next look is due within ``timeout`` seconds, and return what changed; None when nothing did.
+        """Return what changed as soon as a look finds it; None when none did within ``timeout`` seconds, or what it found is no news.
 
-        ``max_records`` is not needed: one look yields a few records for each node and file.
+        The first look is waited for, however short ``timeout`` is, and so is one that is under way at its end; both at most until their
+        deadline. ``max_records`` is not needed: one look yields a few records for each node and file.
 
         :raises PmxcfsDeniedError: when we may not read it at all.
         """
         del max_records
-        if not self._await_due(timeout):
-            return None
-        found = self._look()
-        self._due = time.monotonic() + self._interval
+        found = self._await_look(timeout)
         news = list(self._news(found)) if found is not None else []
         if not news:
             return None
@@ -107,78 +96,62 @@ class PmxcfsSource:
 
     def close(self) -> None:
         """Give up watching. A look that hangs is left behind."""
-        self._worker.close()
-        if self._local is not None:
-            self._local.close()
-            self._local = None
         wakeup, self._wakeup = self._wakeup, -1
         if wakeup >= 0:
+            self._rounds.close()
             os.close(wakeup)
 
     # Waiting
 
-    def _await_due(self, seconds: float) -> bool:
-        """Wait until the next look is due; False when it is not within ``seconds``, or when woken."""
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < self._due:
-            if now >= end or self._woken(min(end, self._due) - now):
-                return False
-        return True
+    def _await_look(self, seconds: float) -> Look | None:
+        """Return what a look found that is not as it is known; None when none did within ``seconds``, when it was torn, or when woken."""
+        end = time.monotonic() + seconds if self._known is not None else math.inf
+        while True:
+            try:
+                if (found := self._rounds.take()) is not None:
+                    return found
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise PmxcfsDeniedError(
+                        f"cannot read {self._root}: {error.strerror}; it is readable for root and group www-data"
+                    ) from error
+                return None
+            now, until = time.monotonic(), self._rounds.next_check()
+            if now < end:
+                self._rounds.begin(self._known, self._plain)
+                until = min(until, end)
+            elif self._rounds.pause():
+                return None
+            if self._rounds.give_up():
+                return Look("hung")
+            if self._woken(until - now):
+                self._rounds.pause()
+                return None
 
     def _woken(self, seconds: float) -> bool:
-        """Wait; a change made on this node makes the next look due at once."""
+        """Wait for a round to end; a change made on this node makes it look at once."""
         poller = select.poll()
         poller.register(self._wakeup, select.POLLIN)
-        if self._local is not None and not self._changed_here:
-            poller.register(self._local.fileno(), select.POLLIN)
-        ready = {fd for fd, _ in poller.poll(seconds * 1000)}
+        poller.register(self._rounds.fileno(), select.POLLIN)
+        if (local := self._rounds.local_fileno()) is not None:
+            poller.register(local, select.POLLIN)
+        ready = {fd for fd, _ in poller.poll(max(0.0, seconds) * 1000)}
         if self._wakeup in ready:
             os.eventfd_read(self._wakeup)
             return True
-        if ready and self._local is not None and self._local.drain():
-            self._changed_here = True
-            self._due = min(self._due, time.monotonic() + _PAUSE)
+        if local in ready:
+            self._rounds.hurry()
         return False
-
-    # Looking
-
-    def _look(self) -> Look | None:
-        """Return what is there; None when what was read is torn, which says nothing."""
-        everything, self._changed_here = self._changed_here, False
-        now = time.monotonic()
-        wanted = Wanted(self._node, everything, now >= self._slow_due)
-        if wanted.slow:
-            self._slow_due = now + max(_SLOW, self._interval)
-        try:
-            found: Look = self._worker.call(partial(look, self._root, self._known, self._plain, wanted), self._deadline)
-        except TimeoutError:
-            return Look("hung")
-        except OSError as error:
-            if error.errno != errno.EAGAIN:
-                raise PmxcfsDeniedError(
-                    f"cannot read {self._root}: {error.strerror}; it is readable for root and group www-data"
-                ) from error
-            return None
-        return found
-
-    def _watch(self) -> None:
-        """Watch for changes made here. Anew after each mount: the watches of the old one died with it."""
-        if self._local is not None:
-            self._local.close()
-        self._local = LocalChanges()
-        with suppress(TimeoutError):
-            self._worker.call(partial(self._local.watch, self._root, self._root / HA), self._deadline)
 
     # Saying
 
     def _news(self, found: Look) -> Iterator[Fields]:
         """Yield the fields of a record for everything that is not as it was said last."""
+        before, self._known = self._known, found
         if found.how != "served":
-            self._known = None
+            self._rounds.unwatch()
             yield from self._say("state", {"what": "lost", "how": found.how})
             return
-        if self._known is None:
-            self._watch()
         self._plain = found.plain
         yield from self._say("state", {"what": "served", "starttime": found.starttime})
         if found.quorate is not None:
@@ -198,9 +171,7 @@ class PmxcfsSource:
         yield from self._jobs(found, deferred)
         yield from self._guests(found)
         yield from self._restless(found)
-        counters = {path: count for path, count in found.counters.items() if path not in deferred}
-        present = self._known.present if found.present is None and self._known is not None else found.present
-        self._known = replace(found, counters=counters, present=present, files={}, guests={}, slow={})
+        self._known = _known(before, found, deferred)
 
     def _ha(self, found: Look, deferred: set[str]) -> Iterator[Fields]:
         """Yield HA's files together, when all that are there were read and none is half written."""
@@ -213,8 +184,7 @@ class PmxcfsSource:
         if any(path in found.files for path in JOBS_FILES) and not deferred & set(JOBS_FILES):
             self._jobs_files = {Path(path).stem: _text(found.files.get(path)) for path in JOBS_FILES}
         if self._jobs_files is not None:
-            offset = str(utc_offset())
-            yield from self._say("jobs", {"what": "jobs", **self._jobs_files, "offset": offset})
+            yield from self._say("jobs", {"what": "jobs", **self._jobs_files, "offset": str(found.offset)})
 
     def _guests(self, found: Look) -> Iterator[Fields]:
         for vmid, one in found.guests.items():
@@ -244,7 +214,7 @@ class PmxcfsSource:
         yield from found.files.items()
         if found.plain:  # without counters, a file that is gone is one that was not found
             gone = [key.removeprefix("file ") for key in self._said if key.startswith("file ")]
-            yield from ((path, Content(None)) for path in gone if path not in found.files)
+            yield from ((path, ABSENT) for path in gone if path not in found.files)
 
     def _is_half_written(self, path: str, content: Content) -> bool:
         """Whether a file became empty or went away just now: it may be between truncating and writing. One look is waited."""
@@ -262,6 +232,14 @@ class PmxcfsSource:
 
 _SHORT: Final = 64
 """Characters of a value that is kept as it is."""
+
+
+def _known(before: Look | None, found: Look, deferred: set[str]) -> Look:
+    """Return what the next look need not find again. After one with ``deferred`` files it must show these, changed or not."""
+    files, guests = (found.files, found.guests) if found.plain and not deferred else ({}, {})
+    counters = {path: count for path, count in found.counters.items() if path not in deferred}
+    present = before.present if found.present is None and before is not None else found.present
+    return replace(found, counters=counters, present=present, files=files, guests=guests, slow={})
 
 
 def _digest(text: str) -> str:

@@ -118,10 +118,13 @@ def test_temporary_and_restless_files_are_ignored(make: Make, plain: Path) -> No
 
 def test_removed_file(make: Make, plain: Path) -> None:
     """A file that is gone while others are there was removed; a storage.cfg that is gone counts as empty, as PVE has it."""
+    (plain / "ha" / "fence.cfg").write_text("x")
     source = make(plain)
     news(source, what("file", path="ha/resources.cfg"))
     (plain / "ha" / "resources.cfg").unlink()
     news(source, what("file", path="ha/resources.cfg", digest=""))
+    (plain / "ha" / "fence.cfg").unlink()
+    news(source, what("file", path="ha/fence.cfg", digest=""))
     (plain / "storage.cfg").unlink()
     (plain / "ceph.conf").write_text("")
     news(source, what("file", path="storage.cfg", digest=sha1(b"")))
@@ -207,6 +210,35 @@ def test_guests_of_a_plain_directory(make: Make, plain: Path) -> None:
     assert [fields["text"] for fields in news(source, what("guest"))] == ["scsi0: a:c\n"]
     (folder / "100.conf").unlink()
     assert [fields["vmids"] for fields in news(source, what("guests"))] == [""]
+
+
+def test_a_rewritten_copy_is_seen_whatever_its_size_and_time(make: Make, plain: Path) -> None:
+    """A file that was left alone for long, and gets other bytes but the size and time that it had, is told."""
+    source = make(plain)
+    news(source, what("file", path="storage.cfg"))
+    other = STORAGE.replace(b"10.1.3.1", b"10.1.3.2")
+    before = (plain / "storage.cfg").stat()
+    assert quiet(source, 20) == []  # longer than it takes until a file is no longer read at each look
+    (plain / "storage.cfg").write_bytes(other)
+    os.utime(plain / "storage.cfg", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert digests(news(source, what("file"))) == [sha1(other)]
+
+
+def test_local_time_that_changes_is_told_with_the_jobs(make: Make, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backup jobs are due by local time: when that changes they are told anew, although no file did."""
+    (plain / "jobs.cfg").write_text("vzdump: backup-1\n\tschedule 21:00\n")
+    source = make(plain)
+    try:
+        monkeypatch.setenv("TZ", "XXX-1")
+        time.tzset()
+        news(source, what("jobs", offset="60"))
+        assert quiet(source) == []
+        monkeypatch.setenv("TZ", "XXX-2")
+        time.tzset()
+        assert [fields["offset"] for fields in news(source, what("jobs"))] == ["120"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 # A real FUSE file system
@@ -350,6 +382,34 @@ def test_hang(make: Make, mounted: Pmxcfs) -> None:
     assert threading.active_count() == before
     mounted.answer()
     assert news(source, what("served")) == [{"what": "served", "starttime": "1000"}]
+
+
+@fuse
+def test_a_hanging_look_keeps_nobody_from_waking(make: Make, mounted: Pmxcfs) -> None:
+    """A read that waits for a look that hangs returns at once when woken: an agent that is stopped need not wait for the deadline."""
+    source = make(mounted.mountpoint, deadline=100)
+    quiet(source, 1)
+    mounted.hang()
+    waker = threading.Timer(0.3, source.wake)
+    waker.start()
+    started = time.monotonic()
+    assert source.read_batch(timeout=0.1) is None
+    assert time.monotonic() - started < 20
+    waker.join()
+    mounted.answer()
+
+
+@fuse
+def test_nothing_is_read_while_nobody_waits(make: Make, mounted: Pmxcfs) -> None:
+    """Between two reads nobody looks: what comes and goes meanwhile is never told."""
+    source = make(mounted.mountpoint, interval=0.01)
+    quiet(source)
+    mounted.opened.clear()
+    mounted.quorate = False
+    time.sleep(0.2)
+    mounted.quorate = True
+    assert mounted.opened == []
+    assert quiet(source) == []
 
 
 @fuse
