@@ -27,6 +27,7 @@ from agent.pipeline import Line, Pipeline
 from agent.probes import probes
 from agent.pulse import Pulse
 from agent.record import Batch, RawRecord
+from agent.sources.background import Background
 from agent.sources.deadline import OneAtATime
 from agent.sources.handover import batches
 from agent.sources.host import HostSource
@@ -104,6 +105,8 @@ class Agent:
         self._spool: Spool
         self._looking: OneAtATime[Any]
         """Looks at this host: kept when its source is started again, for what hangs in it hangs on."""
+        self._rounds: Background
+        """Looks at /etc/pve, likewise."""
 
     async def run(self) -> None:
         """Run until told to stop, or until any part ends by itself: systemd then starts everything anew."""
@@ -174,6 +177,7 @@ class Agent:
         if self._config.pmxcfs.enabled and not _is_listed(root):
             log.info("no Proxmox VE here, pmxcfs is not watched", root=str(root))
         elif self._config.pmxcfs.enabled:
+            self._rounds = Background("pmxcfs")
             lines.append(Line(Source.PMXCFS, self._pmxcfs, self._classifier(PmxcfsClassifier)))
         if self._config.host.enabled:
             self._looking = OneAtATime("host-look")
@@ -201,7 +205,8 @@ class Agent:
     def _pmxcfs(self, cursor: str | None) -> AsyncIterator[Batch]:
         del cursor  # /etc/pve has a state, not a history
         group = self._config.pmxcfs
-        return batches(PmxcfsSource(group.root, interval=group.interval, deadline=group.deadline, node=self._node), "pmxcfs")
+        looks = PmxcfsSource(group.root, interval=group.interval, deadline=group.deadline, node=self._node, background=self._rounds)
+        return batches(looks, "pmxcfs")
 
     def _host(self, cursor: str | None) -> AsyncIterator[Batch]:
         del cursor  # a node has a state, not a history

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.record import Batch, RawRecord
+from agent.sources.background import Background
 from agent.sources.errors import PmxcfsDeniedError
 from agent.sources.moment import Moment, host_moment
 from agent.sources.pmxcfs_files import ABSENT, Content
@@ -63,11 +64,12 @@ class PmxcfsSource:
         deadline: float = 5.0,
         moment: Callable[[], Moment] = host_moment,
         node: str | None = None,
+        background: Background | None = None,
     ) -> None:
         self._node = node or os.uname().nodename.partition(".")[0]
         self._root, self._moment = root, moment
         self._plain = False if root == PVE else plain
-        self._rounds = Rounds(root, self._node, interval, deadline)
+        self._rounds = Rounds(root, self._node, interval, deadline, background)
         self._known: Look | None = None
         self._said: dict[str, Fields] = {}
         self._emptied: set[str] = set()

@@ -31,13 +31,16 @@ _ROUND: Final = "look"
 class Rounds:
     """Rounds of looks at ``root`` for the guests of ``node``; a look that takes longer than ``deadline`` seconds is given up.
 
-    All methods are for one thread, which is not the one that looks.
+    All methods are for one thread, which is not the one that looks. ``background`` runs them; whoever begins anew, after an error or to
+    say everything again, gives the same one, so that a look that hangs costs one thread however often that happens.
     """
 
-    def __init__(self, root: Path, node: str, interval: float, deadline: float) -> None:
+    def __init__(self, root: Path, node: str, interval: float, deadline: float, background: Background | None = None) -> None:
         self._root, self._node, self._interval, self._deadline = root, node, interval, deadline
-        self._background = Background("pmxcfs")
-        self._running = False
+        self._own = background is None
+        self._background = background or Background("pmxcfs")
+        self._running = self._left_behind = False
+        """Whether a round is under way, and whether it is one of who looked before this."""
         self._orders: queue.SimpleQueue[None] = queue.SimpleQueue()
         """For the looking thread: something changed here, or it shall see that this is closed."""
         self._changed_here = False
@@ -59,7 +62,11 @@ class Rounds:
         with self._lock:
             self._awaited = True
         if not self._running:
-            self._running = self._background.start(_ROUND, partial(self._round, known, plain))
+            self._running = True
+            self._left_behind = not self._background.start(_ROUND, partial(self._round, known, plain))
+            if self._left_behind:
+                with self._lock:
+                    self._began = time.monotonic()  # it may hang, and is waited for like one of our own
 
     def pause(self) -> bool:
         """Begin no look any more; True when none is under way, but one that was given up. One that is under way ends its round."""
@@ -77,8 +84,10 @@ class Rounds:
         :raises OSError: as :func:`agent.sources.pmxcfs_look.look`.
         """
         for ended in self._background.collect():
-            given_up, self._given_up = self._given_up, False
+            given_up, self._given_up = self._given_up or self._left_behind, False
             self._running = self._changed_here = False
+            if self._left_behind:
+                self._left_behind, self._began = False, None
             if given_up:
                 self.unwatch()
             elif ended.error is not None:
@@ -129,7 +138,8 @@ class Rounds:
         with self._lock:
             self._closed = True
         self._orders.put(None)
-        self._background.close()
+        if self._own:
+            self._background.close()
         self.unwatch()
 
     # In the thread that may be abandoned

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.sources.background import Background
 from agent.sources.pmxcfs_look import Look
 from agent.sources.pmxcfs_rounds import Rounds
 from tests.fuse_pmxcfs import Pmxcfs, can_mount
@@ -171,6 +172,35 @@ def test_a_look_that_hangs_is_given_up_once_and_waited_for(make: Callable[..., R
     seen = found(rounds)
     assert seen is not None
     assert seen.files["storage.cfg"].data == b"dir: b\n"
+
+
+@fuse
+def test_who_begins_anew_takes_no_hanging_look_twice(mounted: Pmxcfs) -> None:
+    """Over the same background a look that hangs is left alone: each that begins tells of it once, and looks as soon as it has returned."""
+    background, threads = Background("pmxcfs"), set[threading.Thread]()
+    for _ in range(3):
+        rounds = Rounds(mounted.mountpoint, "pve1", 0.05, 0.1, background)
+        if not threads:
+            rounds.begin(known := first(rounds), known.plain)
+            mounted.hang()
+        else:
+            rounds.begin(None, None)
+        wait(rounds.give_up)
+        threads |= {one for one in threading.enumerate() if one.name == "pmxcfs-look"}
+        rounds.close()
+    rounds = Rounds(mounted.mountpoint, "pve1", 0.05, _LONG, background)
+    rounds.begin(None, None)
+    mounted.answer()
+    dropped = found(rounds)
+    rounds.begin(None, None)
+    seen = found(rounds)
+    rounds.close()
+    background.close()
+
+    assert len(threads) == 1
+    assert dropped is None
+    assert seen is not None
+    assert seen.how == "served"
 
 
 def test_closing_ends_the_thread_and_gives_back_what_it_held(make: Callable[..., Rounds], tmp_path: Path) -> None:
