@@ -1,7 +1,8 @@
 """What the agent takes on a node with ten storages and forty paths, all well, beside a shell loop that asks multipathd for its maps.
 
 Measured in the laboratory (:mod:`tests.lab.cost`): a real kernel, real multipathd, NFS and iSCSI in emulated machines. An emulated core is
-many times as slow as this one; how many times is measured too, and shares are given as they would be here.
+many times as slow as this one; how many times is measured too, at what an agent at rest does and at starting programs, and shares are
+given as they would be here.
 """
 
 from __future__ import annotations
@@ -32,14 +33,13 @@ def measure(place: Path, seconds: float) -> list[Figure]:
         found = cost.measure(place, seconds)
     except LabError as error:
         raise BenchError(str(error)) from error
-    factor = f"over {seconds:.0f} s; an emulated core is {found.slowness:.1f} times as slow as this host's"
+    emulated = f"{shown(found.agent)} % of an emulated one and {shown(found.children)} % for what it starts, over {seconds:.0f} s"
+    factors = f"that is {found.slowness:.1f} times as slow as this host's, {found.starting:.0f} times at starting"
     return [
-        Figure(GROUP, "agent, CPU", found.about, "% of a core", cost.CPU, "at most", f"{shown(found.agent)} % of an emulated one {factor}"),
+        Figure(GROUP, "agent, CPU", found.about, "% of a core", cost.CPU, "at most", f"{emulated}; {factors}"),
         Figure(
             GROUP, "agent, resident", found.memory, "MB", cost.MEMORY, "at most", f"without the mapped journal; {found.threads} threads"
         ),
-        Figure(
-            GROUP, f"`{cost.LOOP}` each 5 s", found.loop / found.slowness, "% of a core", note="shell loop, without multipathd's own share"
-        ),
-        Figure(GROUP, "agent ÷ loop", found.agent / found.loop, note="the agent asks multipathd, sysfs, servers, portals and mounts"),
+        Figure(GROUP, f"`{cost.LOOP}` each 5 s", found.about_loop, "% of a core", note="shell loop, without multipathd's own share"),
+        Figure(GROUP, "agent ÷ loop", found.about / found.about_loop, note="the agent asks multipathd, sysfs, servers, portals and mounts"),
     ]

@@ -12,7 +12,8 @@ UNIT = "faultline-agent.service"
 _SCRIPT = f"""\
 pid=$(systemctl show -P MainPID {UNIT})
 echo seconds $(cut -d' ' -f1 /proc/uptime)
-echo ticks $(awk '{{print $14+$15+$16+$17}}' /proc/$pid/stat)
+echo ticks $(awk '{{print $14+$15}}' /proc/$pid/stat)
+echo started $(awk '{{print $16+$17}}' /proc/$pid/stat)
 echo rss $(awk '/^VmRSS/{{print $2}}' /proc/$pid/status)
 echo journal $(awk '/journal( .deleted.)?$/{{of=1; next}} /^[0-9a-f]+-/{{of=0}} of && /^Rss:/{{n+=$2}} END{{print n+0}}' /proc/$pid/smaps)
 echo threads $(awk '/^Threads/{{print $2}}' /proc/$pid/status)
@@ -25,13 +26,15 @@ _HERTZ = 100
 
 
 class Weight(NamedTuple):
-    """The agent at one moment. ``cpu`` and ``at`` in seconds, ``late`` in ms (p99 of two minutes).
+    """The agent at one moment. ``cpu``, that of its children that ended (``started``) and ``at`` in seconds.
 
-    ``memory`` is in MB (10^6) what is resident, without the mapped journal, which the kernel takes back at will.
+    ``late`` is how late its event loop is, in ms (p99 of two minutes). ``memory`` is in MB (10^6) what is resident, without the mapped
+    journal, which the kernel takes back at will.
     """
 
     at: float
     cpu: float
+    started: float
     memory: float
     threads: int
     descriptors: int
@@ -39,8 +42,12 @@ class Weight(NamedTuple):
     late: int
 
     def share(self, before: Weight) -> float:
-        """Return the processor time since another moment, per cent of one core."""
+        """Return its own processor time since another moment, per cent of one core."""
         return (self.cpu - before.cpu) / (self.at - before.at) * 100
+
+    def started_share(self, before: Weight) -> float:
+        """Return that of the children that it started, likewise."""
+        return (self.started - before.started) / (self.at - before.at) * 100
 
 
 def weigh(node: Guest) -> Weight:
@@ -54,6 +61,7 @@ def weigh(node: Guest) -> Weight:
         return Weight(
             at=float(found["seconds"]),
             cpu=int(found["ticks"]) / _HERTZ,
+            started=int(found["started"]) / _HERTZ,
             memory=(int(found["rss"]) - int(found["journal"])) * 1024 / 1e6,
             threads=int(found["threads"]),
             descriptors=int(found["descriptors"]),
