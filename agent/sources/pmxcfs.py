@@ -74,6 +74,8 @@ class PmxcfsSource:
         self._said: dict[str, Fields] = {}
         self._emptied: set[str] = set()
         self._jobs_files: Fields | None = None
+        self._feed = b""
+        """The status feed as a slow look found it last."""
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
@@ -162,12 +164,13 @@ class PmxcfsSource:
             yield from self._say(f"member {node}", {"what": "member", "node": node, "online": _truth(online), "address": address})
         if found.nodes:
             yield from self._say("nodes", {"what": "nodes", "names": " ".join(found.nodes), "cluster": found.cluster})
+        self._feed = found.slow.get(RRD, self._feed)
         deferred = set()
         for path, content in self._contents(found):
             if self._is_half_written(path, content):
                 deferred.add(path)
             else:
-                yield from self._say(f"file {path}", _file(path, content, found))
+                yield from self._say(f"file {path}", _file(path, content, found, self._feed))
         self._emptied = deferred
         yield from self._ha(found, deferred)
         yield from self._jobs(found, deferred)
@@ -248,22 +251,21 @@ def _digest(text: str) -> str:
     return hashlib.sha1(text.encode("latin-1", "replace"), usedforsecurity=False).hexdigest()
 
 
-def _file(path: str, content: Content, found: Look) -> Fields:
+def _file(path: str, content: Content, found: Look, feed: bytes) -> Fields:
     """Return the fields of a file; those of HA come together in a record of their own."""
     fields = {"what": "file", "path": path, "digest": content.digest or "", "cluster": found.cluster}
     if path in (*HA_FILES, *JOBS_FILES) or path.startswith(f"{HA}/"):
         return fields
     if path == STORAGE_CFG:
-        fields |= {"digest": content.digest or EMPTY, "release": "8" if _is_eight(found) else "9"}
+        fields |= {"digest": content.digest or EMPTY, "release": "8" if _is_eight(found, feed) else "9"}
     return {**fields, "text": _text(content)}
 
 
-def _is_eight(found: Look) -> bool:
+def _is_eight(found: Look, feed: bytes) -> bool:
     """Tell whether the parser of Proxmox VE 8 reads storage.cfg here: by what pmxcfs counts, in a copy by what its files look like."""
     rules, groups = HA_FILES[-1], HA_FILES[1]
     if found.counters:
         return rules not in found.counters
-    feed = found.slow.get(RRD, b"")
     if b"pve-node-9.0/" in feed or b"pve2-node/" in feed:
         return b"pve-node-9.0/" not in feed
     return bool(_text(found.files.get(groups)).strip()) and not _text(found.files.get(rules)).strip()

@@ -196,6 +196,17 @@ def test_release_is_told_by_content(make: Make, plain: Path, files: dict[str, st
     assert [fields["release"] for fields in quiet(make(plain), 1) if fields.get("path") == "storage.cfg"] == [release]
 
 
+def test_a_release_that_the_feed_told_holds_between_two_feeds(make: Make, plain: Path) -> None:
+    """The feed is read in slow looks only; a storage.cfg that changes in between is still read as that release does."""
+    (plain / ".rrd").write_text("pve2-node/pve1:1:2:3\n")
+    source = make(plain)
+    news(source, what("file", path="storage.cfg"))
+    quiet(source)
+    (plain / "storage.cfg").write_bytes(MORE)
+
+    assert [one["release"] for one in news(source, what("file")) if one["what"] == "file"] == ["8"]
+
+
 def test_guests_of_a_plain_directory(make: Make, plain: Path) -> None:
     """This node's guests are told when they are new or changed; who is not there any more is told by the list."""
     folder = plain / "nodes" / "pve1" / "qemu-server"
