@@ -30,8 +30,8 @@ STOP: Final = 5.0
 """Seconds from SIGTERM to the end."""
 MEMORY: Final = 2.0
 """MB by which its memory may grow: what an allocator holds back, and less than a leak of a hundred bytes for each look would make."""
-_WARM: Final = 150.0
-"""Seconds until a started agent weighs what it weighs."""
+_WARM: Final = 210.0
+"""Seconds until a started agent weighs what it weighs, and what it says of its loop is of no minute of its start."""
 _WRITER: Final = "dd if=/dev/zero of=/mnt/pve/nas-vm/dead{number} bs=64k count=1 oflag=direct 2>/dev/null & "
 
 
