@@ -64,14 +64,15 @@ class Background:
 
     def collect(self) -> list[Ended]:
         """Return the calls that ended since this was called last, in that order."""
-        if not self._running:
+        if not self._running:  # asked far more often than anything is started
             return []
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
         found = []
-        with suppress(queue.Empty):
-            while True:
-                found.append(self._ended.get_nowait())
+        with self._lock:
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._bell)
+            with suppress(queue.Empty):
+                while True:
+                    found.append(self._ended.get_nowait())
         self._running -= {one.name for one in found}
         return found
 
@@ -81,7 +82,7 @@ class Background:
                 ended = Ended(name, function(), None)
             except Exception as error:  # noqa: BLE001  # the edge of the thread: whoever collects gets it
                 ended = Ended(name, None, error)
-            self._ended.put(ended)
-            with self._lock:
+            with self._lock:  # so that nobody takes it and leaves the bell ringing
+                self._ended.put(ended)
                 if self._bell >= 0:
                     os.eventfd_write(self._bell, 1)

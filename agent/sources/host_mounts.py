@@ -37,7 +37,10 @@ class MountTable:
             if self._live and self._fd < 0:
                 self._watch()
             read = self._tree.text(MOUNTINFO, TABLE)  # after the kernel was asked: what comes meanwhile is told at the next question
-            self._text = self._text if read == self._text else read
+            if self._live and not read:
+                self.close()  # no descriptor is free, for one: what was read last holds, and the next question reads anew
+            elif read != self._text:
+                self._text = read
         return self._text
 
     def close(self) -> None:

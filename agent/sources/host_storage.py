@@ -31,12 +31,12 @@ _MOST: Final = 1024
 class BlockStorage:
     """What ``iscsi``, ``multipath`` and ``volumes`` are made of below ``root``, read again and again. For one thread at a time.
 
-    Which disks, maps and volumes there are is read anew only when the kernel told of any device (:mod:`agent.sources.uevents`), but at most
-    each ``every`` seconds; what changes without a word of its, in each look.
+    Which disks, maps and volumes there are is read anew ``every`` seconds after the kernel or udev told of any device, else four times as
+    seldom (:mod:`agent.sources.uevents`); what changes without a word of theirs, in each look.
     """
 
     def __init__(self, root: Path, every: float = 0.0) -> None:
-        self._uevents, self._sys = Uevents(root / "sys", every), Tree(root / "sys")
+        self._uevents, self._sys = Uevents(root, every), Tree(root / "sys")
         self._blocks: list[Fields] = []
         self._disks: list[Fields] = []
         self._maps: list[Fields] = []

@@ -112,7 +112,7 @@ class Initiator:
             self._first = False
         rows = self._read()
         storages = self._configured.storages(*_TYPES)
-        if rows == self._told and storages is self._seen.wanted:
+        if rows == self._told and storages is self._seen.wanted and not self._seen.hurry:
             return self._found
         self._told = rows
         living = frozenset(name_of(row["address"], row["port"]) for row in rows if row["state"] == _LOGGED_IN)

@@ -19,9 +19,9 @@ import os
 import queue
 import random
 import select
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -88,7 +88,9 @@ class _Repeated:
         """When the one under way began; None between two."""
         self.hung_due = 0.0
         """When the one under way is told to hang, for the first time or again."""
-        self.stopped = False
+        self._stopped = self._dropped = False
+        self._lock = threading.Lock()
+        """Of what both threads write: when it is due, what is under way, what was said."""
         self._latest = -_FOREVER
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._found: Found | None = None
@@ -98,19 +100,19 @@ class _Repeated:
         self._yielded = 0.0
 
     def run(self) -> _News | None:
-        """Take it until there is something to tell, and return that; None when it was stopped before.
+        """Take it until there is something to tell, and return that; None when it was stopped before, or dropped meanwhile.
 
         :raises Exception: what the look raises, but for errors of the system: they are what it found.
         """
         while self._wait():
-            now = time.monotonic()
-            self.hung_due = now + self.look.deadline  # first, for the source's thread may look in between
-            self.began = self._latest = now
+            with self._lock:
+                self.began = self._latest = now = time.monotonic()
+                self.hung_due = now + self.look.deadline
             try:
                 news = self._take()
             finally:
                 self.began = None
-            if news is not None:
+            if news is not None and not self._dropped:
                 return news
         return None
 
@@ -120,29 +122,31 @@ class _Repeated:
 
     def hangs(self, now: float) -> float | None:
         """Return for how many seconds the one under way hangs, when that shall be told now."""
-        began = self.began
-        if began is None or now < self.hung_due:
-            return None
-        self.hung_due, self._said = now + _HUNG_AGAIN, None  # what it finds at last is told, whatever was told before
-        return now - began
+        with self._lock:
+            if self.began is None or now < self.hung_due:
+                return None
+            self.hung_due, self._said = now + _HUNG_AGAIN, None  # what it finds at last is told, whatever was told before
+            return now - self.began
 
     def check_due(self, now: float) -> float:
         """Return until when no look can have passed its deadline."""
-        return self.hung_due if self.began is not None else max(self.due, now) + self.look.deadline
+        with self._lock:
+            return self.hung_due if self.began is not None else max(self.due, now) + self.look.deadline
 
     def hurry(self) -> None:
         """Take it as soon as its gap allows, once more when one is under way: that may have begun before the push. From any thread."""
         self._hurried()
-        self._bell.put(None)
+        if self._bell.empty():  # one that rings is heard later than now
+            self._bell.put(None)
 
-    def stop(self) -> None:
-        """Take it no more. One that is under way tells what it finds."""
-        self.stopped = True
+    def stop(self, *, drop: bool = False) -> None:
+        """Take it no more. One that is under way tells what it finds, unless that shall be dropped."""
+        self._stopped, self._dropped = True, drop
         self._bell.put(None)
 
     def _wait(self) -> bool:
         """Wait until it is due; False when it was stopped."""
-        while not self.stopped:
+        while not self._stopped:
             left = self.due - time.monotonic()
             try:
                 self._bell.get(left > 0, max(left, 0.0))
@@ -152,7 +156,8 @@ class _Repeated:
         return False
 
     def _hurried(self) -> None:
-        self.due = min(self.due, self._latest + self.look.gap)
+        with self._lock:
+            self.due = min(self.due, self._latest + self.look.gap)
 
     def _take(self) -> _News | None:
         look, error = self.look, ""
@@ -161,11 +166,9 @@ class _Repeated:
             found = look.take()
         except OSError as raised:
             error = str(raised)
-        except Exception:
-            self.due = time.monotonic() + look.interval
-            raise
         now = time.monotonic()
-        self.due = now + self._interval(found) * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
+        with self._lock:
+            self.due = now + self._interval(found) * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
         before, self._found = self._found, found
         if found is not None and found.hurry:
             self._hurry(*found.hurry)
@@ -173,8 +176,9 @@ class _Repeated:
         if found is not None and found is before and self._said is not None and self._times >= look.sights and not late:
             return None
         said = _News("found", json.dumps(found.picture, sort_keys=True)) if found is not None else _News("error", error)
-        self._times = self._times + 1 if said == self._said else 1
-        self._said = said
+        with self._lock:
+            self._times = self._times + 1 if said == self._said else 1
+            self._said = said
         if self._times > look.sights and not late:
             return None
         self._yielded = now
@@ -205,12 +209,16 @@ class LookingSource:
         self._own = background is None
         self._background = background or Background(source.value)
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = threading.Lock()
+        """So that nobody writes to what has the wakeup's number after it was closed."""
         self.add(looks)
 
     def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
         """Return what the looks have found within ``timeout`` seconds; None when nothing has.
 
         ``max_records`` is not needed: a source has a handful of looks.
+
+        :raises Exception: what a look raised, but for errors of the system.
         """
         del max_records
         end = time.monotonic() + timeout
@@ -222,26 +230,28 @@ class LookingSource:
         return Batch(self._source, tuple(records))
 
     def wake(self) -> None:
-        """Make a waiting :meth:`read_batch` return at once. Callable from any thread."""
-        os.eventfd_write(self._wakeup, 1)
+        """Make a waiting :meth:`read_batch` return at once. Callable from any thread; nothing happens once it is closed."""
+        with self._closing:
+            if self._wakeup >= 0:
+                os.eventfd_write(self._wakeup, 1)
 
     def hurry(self, *names: str) -> None:
         """Take these looks as soon as their gap allows: something was pushed. Callable from any thread."""
         for name in names:
             if (one := self._looks.get(name)) is not None:
                 one.hurry()
-        with suppress(OSError):  # closed meanwhile
-            self.wake()  # it shall know when to look whether they hang
+        self.wake()  # it shall know when to look whether they hang
 
     def add(self, looks: Iterable[Look]) -> None:
         """Begin to take further looks."""
         self._looks |= {look.name: _Repeated(look, self.hurry) for look in looks if look.name not in self._looks}
 
     def drop(self, names: Iterable[str]) -> None:
-        """Take these looks no more; what one that is under way finds is dropped."""
+        """Take these looks no more; what one that is under way finds is dropped. They may be added again at once."""
         for name in names:
             if (one := self._looks.pop(name, None)) is not None:
-                one.stop()
+                one.stop(drop=True)
+                self._asked.discard(name)
 
     def close(self) -> None:
         """Give up looking. A look that hangs is left behind."""
@@ -249,9 +259,10 @@ class LookingSource:
             one.stop()
         if self._own:
             self._background.close()
-        held, self._wakeup = self._wakeup, -1
-        if held >= 0:
-            os.close(held)
+        with self._closing:
+            held, self._wakeup = self._wakeup, -1
+            if held >= 0:
+                os.close(held)
 
     def _news(self) -> Iterator[RawRecord]:
         """Yield what was found."""
@@ -268,7 +279,7 @@ class LookingSource:
         for name in self._looks.keys() - self._asked:
             self._asked.add(name)
             one = self._looks[name]
-            one.began = None
+            one.began = None  # what was followed has ended
             # A look that the source before this one left behind is not taken a second time: it is waited for like one of our own.
             if not self._background.start(name, one.run):
                 one.follow(time.monotonic())

@@ -2,8 +2,8 @@
 
 One look, ``groups``: the groups that storage.cfg wants on this node, and what :mod:`agent.sources.host_storage` reads of disks, block
 devices, udev's database and, where the agent may read them, LVM's own files (/run/lvm/pvs_online, /etc/lvm/backup: root only in Debian).
-All of that is read anew when a block device or a file of LVM's comes or goes, and each 30 s while the kernel tells of any device; the state
-and WWID of each SAN disk in every look. A picture is yielded twice: that something is missing is believed at its second sight.
+All of that is read anew when a block device or a file of LVM's comes or goes, and each 30 s while the kernel or udev tells of any device,
+else each two minutes; the state and WWID of each SAN disk in every look. A picture is yielded twice: that something is missing is believed at its second sight.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agent.sources.uevents import Uevents
 from pve.storage_cfg import Storage
 
 _SCAN: Final = 30.0
-"""Seconds after which all is read anew, though nothing came or went."""
+"""Seconds after which all is read anew, though nothing came or went: a device was told of since (:mod:`agent.sources.uevents`)."""
 _AGAIN: Final = 2.0
 """Seconds until the next look after one in which a disk did not run or a name had changed."""
 _REPEAT: Final = 20.0
@@ -44,7 +44,7 @@ class Groups:
 
     def __init__(self, configured: Configured, root: Path = Path("/"), scan: float = _SCAN) -> None:
         self._configured, self._root = configured, root
-        self._uevents, self._kept = Uevents(root / "sys", scan), Kept(root / "sys")
+        self._uevents, self._kept = Uevents(root, scan), Kept(root / "sys")
         self._stale = True
         self._first = True
         self._shape: object = None

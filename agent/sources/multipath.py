@@ -3,8 +3,8 @@
 Three looks, each a record of its own:
 
 * ``paths`` (each second): maps, their paths and all SAN disks from sysfs, which answers from memory even when every path is dead.
-  What there is is read anew when a block device comes or goes, when a leg changes, and each 30 s while the kernel tells of any device;
-  in between only each disk's state and, each 2.5 s, its WWID.
+  What there is is read anew when a block device comes or goes, when a leg changes, and each 30 s while the kernel or udev tells of any
+  device, else each two minutes; in between only each disk's state and, each 2.5 s, its WWID and the maps' legs.
 * ``daemon`` (each 5 s): multipathd's verdict on each path, see :mod:`agent.sources.multipathd`. It is asked only when its unit runs, for
   with socket activation a question would start it, and starting what an administrator stopped is not ours.
 * ``identity`` (each 5 s, only where rights were given): page 83 from the disk itself, see :mod:`agent.sources.inquiry`.
@@ -29,7 +29,8 @@ from agent.sources.uevents import Uevents
 from agent.sources.wwid import names, read
 
 _SCAN: Final = 30.0
-"""Seconds after which all is read anew, though no name changed: a map may have been replaced by another of the same number."""
+"""Seconds after which all is read anew, though no name changed, when a device was told of since: a map may have been replaced by another of
+the same number."""
 _IDENTITY: Final = 2.5
 """Seconds between two looks at the disks' WWIDs: they only change when somebody rescans."""
 _CONFIRM: Final = 0.5
@@ -79,7 +80,7 @@ class Paths:
 
     def __init__(self, root: Path = Path("/"), scan: float = _SCAN, identity: float = _IDENTITY) -> None:
         self._sys, self._identity = Tree(root / "sys"), identity
-        self._uevents, self._kept = Uevents(root / "sys", scan), Kept(root / "sys")
+        self._uevents, self._kept = Uevents(root, scan), Kept(root / "sys")
         self._states: dict[str, str] = {}
         self._last = Found({})
         self._identity_due = 0.0
@@ -99,7 +100,7 @@ class Paths:
         it and ``names`` as multipath does.
         """
         closely, heard = time.monotonic() >= self._identity_due, self._uevents.heard()
-        if self._stale or self._uevents.due() or (heard and self._has_changed(closely)):
+        if self._stale or self._uevents.due() or self._has_changed(heard, closely):
             self._uevents.read()
             self._scan()
             self._devices, self._legs = self._sys.names("class/block"), self._read_legs()
@@ -126,9 +127,12 @@ class Paths:
         """Return the nodes in /dev by which to ask the disks that ran at the last look, by disk. Callable from any thread."""
         return {disk: next(iter(self._sys.names(f"{path}/scsi_generic")), disk) for disk, path in self._running.items()}
 
-    def _has_changed(self, closely: bool) -> bool:
-        """Tell whether the disks or, where looked at closely, the maps are others than before."""
-        return self._sys.names("class/block") != self._devices or (closely and self._read_legs() != self._legs)
+    def _has_changed(self, heard: bool, closely: bool) -> bool:
+        """Tell whether the disks or, where looked at closely, the maps are others than before.
+
+        New legs are linked without a message of the kernel's, and old ones unlinked some time after it (drivers/md/dm.c).
+        """
+        return (heard and self._sys.names("class/block") != self._devices) or (closely and self._read_legs() != self._legs)
 
     def _read_legs(self) -> list[list[str]]:
         return [self._sys.names(f"class/block/{dm}/slaves") for dm in self._maps]

@@ -84,7 +84,8 @@ class Rounds:
         :raises OSError: as :func:`agent.sources.pmxcfs_look.look`.
         """
         for ended in self._background.collect():
-            given_up, self._given_up = self._given_up or self._left_behind, False
+            # What ends though none was begun is of who looked before this: it says only what that had not known.
+            given_up, self._given_up = self._given_up or self._left_behind or not self._running, False
             self._running = self._changed_here = False
             if self._left_behind:
                 self._left_behind, self._began = False, None

@@ -21,7 +21,9 @@ from agent.sources.errors import HostHungError
 from agent.sources.host import HostSource, look
 from agent.sources.host_files import Kept, Tree
 from agent.sources.host_mounts import MOUNTINFO, MountTable
+from agent.sources.host_storage import BlockStorage
 
+HOSTS = Path(__file__).parents[2] / "samples" / "hosts"
 KINDS = {"networks", "mounts", "iscsi", "multipath", "volumes", "ceph"}
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of one's own take root")
@@ -278,7 +280,6 @@ DEVICE = """
 import subprocess, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1].split(":")
-from agent.sources.host_mounts import MOUNTINFO, MountTable
 from agent.sources.host_files import Kept
 ip = lambda *words: subprocess.run(["ip", "link", *words], check=True)
 subprocess.run(["mount", "-t", "sysfs", "none", "/sys"], check=True)
@@ -375,8 +376,25 @@ print(json.dumps(opened))
     assert {fields["what"] for fields in look(Path("/"))} == KINDS
 
 
+def test_looks_and_sources_leave_nothing_open(tmp_path: Path) -> None:
+    """Scan after scan, and a source started again and again, hold as many files open as the first."""
+    host = Path(shutil.copytree(HOSTS / "good", tmp_path / "host"))
+    (host / "sys/kernel").mkdir()
+    (host / "sys/kernel/uevent_seqnum").write_text("1\n")
+
+    def once() -> int:
+        BlockStorage(host).look(Tree(host))
+        source = HostSource(host)
+        source.read_batch(timeout=20)
+        source.close()
+        return _descriptors()
+
+    assert len({once() for _ in range(5)}) == 1
+
+
 TABLE = """
-import subprocess
+import os, resource, subprocess, sys
+sys.path[:0] = sys.argv[1].split(":")
 from pathlib import Path
 from agent.sources.host_mounts import MountTable
 table = MountTable(Path("/"))
@@ -385,16 +403,29 @@ told = [table.text() is first]
 subprocess.run(["mount", "-t", "tmpfs", "faultline-apart", "/mnt"], check=True)
 told += ["faultline-apart" in table.text(), table.text() is table.text()]
 subprocess.run(["umount", "/mnt"], check=True)
-print([*told, table.text() == first])
+mounted, limits = table.text(), resource.getrlimit(resource.RLIMIT_NOFILE)
+told.append(mounted == first)
+subprocess.run(["mount", "-t", "tmpfs", "faultline-apart", "/mnt"], check=True)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+taken = []
+try:
+    while True:
+        taken.append(os.dup(0))
+except OSError:
+    told.append(table.text() is mounted)
+for one in taken:
+    os.close(one)
+print([*told, "faultline-apart" in table.text()])
 """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts in a namespace of its own")
 def test_the_table_of_mounts_is_read_again_only_when_the_kernel_says_so() -> None:
-    """The same object while nothing is mounted; a mount that comes, and goes, is in the very next text."""
-    done = subprocess.run(["unshare", "--mount", sys.executable, "-c", TABLE], capture_output=True, text=True, timeout=60, check=False)
+    """The same object while nothing is mounted; what comes or goes is in the very next text, and is not lost while no file can be opened."""
+    apart = ["unshare", "--mount", sys.executable, "-c", TABLE, ":".join([*(one for one in sys.path if one), str(Path.cwd())])]
+    done = subprocess.run(apart, capture_output=True, text=True, timeout=60, check=False)
 
-    assert done.stdout.strip() == "[True, True, True, True]", done.stderr
+    assert done.stdout.strip() == "[True, True, True, True, True, True]", done.stderr
 
 
 def test_a_copied_table_of_mounts_is_read_each_time(tmp_path: Path) -> None:

@@ -270,6 +270,53 @@ def test_what_is_dropped_is_looked_at_no_more() -> None:
     assert set(taken) == {"two"}
 
 
+def test_a_look_that_is_added_again_while_it_hangs_is_told_to_hang(held: threading.Event) -> None:
+    """Under the name of one that was dropped and hangs: it is told to hang, and what the old one finds at last is nobody's."""
+
+    def hang() -> Found:
+        began.set()
+        held.wait()
+        return Found("old")
+
+    began = threading.Event()
+    source = LookingSource(Source.CEPH, [look("one", hang)])
+    assert source.read_batch(timeout=0.0) is None
+    assert began.wait(20)
+    source.drop(["one"])
+    source.add([look("one", lambda: Found("new"), deadline=0.1)])
+    hung = [*until(source, bool)]
+    held.set()
+    found = until(source, lambda found: any("found" in record.fields for record in found))
+    source.close()
+
+    assert {*hung[0].fields} == {"look", "hung"}
+    assert [record.fields["found"] for record in found if "found" in record.fields] == ['"new"']
+
+
+def test_a_look_that_outlives_its_source_may_hurry_others(held: threading.Event) -> None:
+    """It does so in vain, and neither it nor the source that is started in place of its own fails."""
+
+    def lost() -> Found:
+        began.set()
+        held.wait()
+        return Found("lost", hurry=("other",))
+
+    began, background = threading.Event(), Background("outlived")
+    looks = [look("one", lost), look("other", lambda: Found("other"))]
+    source = LookingSource(Source.ISCSI, looks, background=background)
+    source.read_batch(timeout=0.0)
+    assert began.wait(20)
+    source.close()
+    following = LookingSource(Source.ISCSI, looks, background=background)
+    following.read_batch(timeout=0.0)
+    held.set()
+    found = until(following, lambda found: any(record.fields["look"] == "one" for record in found))
+    following.close()
+    background.close()
+
+    assert {record.fields.get("found") for record in found} == {'"lost"', '"other"'}
+
+
 class Counting(Background):
     """A background that counts how often it was asked to start something, and for what ended."""
 

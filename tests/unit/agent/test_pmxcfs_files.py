@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,12 +61,12 @@ def test_a_copy_with_its_old_time_is_seen(tmp_path: Path, *, renamed: bool) -> N
 
 
 @pytest.mark.parametrize("forgotten", [Files.forget, Files.begin])
-def test_a_copy_is_read_again_after_a_while_unseen(tmp_path: Path, forgotten: object) -> None:
+def test_a_copy_is_read_again_after_a_while_unseen(tmp_path: Path, forgotten: Callable[[Files], None]) -> None:
     """What was read before the file system was lost, or two looks ago, is trusted no more."""
     (tmp_path / "f").write_text("a")
     files = Files(tmp_path, settled=0)
     settled = [again(files) for _ in range(2)][-1]
-    forgotten(files)  # type: ignore[operator]
+    forgotten(files)
 
     assert again(files) == settled
     assert again(files) is not settled

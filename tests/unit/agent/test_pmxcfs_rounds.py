@@ -203,6 +203,31 @@ def test_who_begins_anew_takes_no_hanging_look_twice(mounted: Pmxcfs) -> None:
     assert seen.how == "served"
 
 
+@fuse
+def test_what_another_left_is_no_first_look(mounted: Pmxcfs) -> None:
+    """A look of who looked before, which ended meanwhile, says only what that had not known: the first look of the next says everything."""
+    background = Background("pmxcfs")
+    before = Rounds(mounted.mountpoint, "pve1", 0.05, _LONG, background)
+    before.begin(known := first(before), known.plain)
+    mounted.hang()
+    time.sleep(0.5)  # a look is under way
+    mounted.files |= {".version": version(2), ".vmlist": b'{"version": 2}'}
+    before.close()
+    mounted.answer()
+    assert select.select([background], [], [], _LONG)[0]
+    rounds = Rounds(mounted.mountpoint, "pve1", 0.05, _LONG, background)
+    left = rounds.take()
+    rounds.begin(None, None)
+    seen = found(rounds)
+    rounds.close()
+    background.close()
+
+    assert left is None
+    assert seen is not None
+    assert "storage.cfg" in seen.files
+    assert seen.present is not None
+
+
 def test_closing_ends_the_thread_and_gives_back_what_it_held(make: Callable[..., Rounds], tmp_path: Path) -> None:
     """Closing does not wait for the next look: the thread ends, and neither bell nor watches stay open."""
     (tmp_path / "storage.cfg").write_text("dir: a\n")

@@ -44,7 +44,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_moved_is_heard_for_a_while(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message counts until some seconds after it; then nothing is heard until the next."""
     monkeypatch.setattr(uevents, "_SETTLE", 0.2)
-    one = Uevents(host / "sys", 30)
+    one = Uevents(host, 30)
     heard = [one.heard(), one.heard()]
     time.sleep(0.25)
     heard += [one.heard(), one.heard()]
@@ -53,10 +53,34 @@ def test_what_moved_is_heard_for_a_while(host: Path, monkeypatch: pytest.MonkeyP
     assert [*heard, one.heard(), one.heard()] == [True, True, False, False, True, True]
 
 
-def test_all_is_read_anew_seldom_while_nothing_is_heard(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading after which nothing moved lasts ten times as long; a message ends that."""
+def test_udev_is_heard_too(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device's file in its database that is replaced after the kernel's message counts as one."""
+    (host / "run/udev/data").mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(uevents, "_SETTLE", 0.1)
+    one = Uevents(host, 30)
+    one.heard()
+    time.sleep(0.15)
+    heard = [one.heard()]
+    (host / "run/udev/data/.new").write_text("E:ID_FS_TYPE=LVM2_member\n")
+    (host / "run/udev/data/.new").rename(host / "run/udev/data/b8:0")
+
+    assert [*heard, one.heard()] == [False, True]
+
+
+def test_legs_need_no_message(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that leaves its map some time after the kernel's message is seen to have left."""
     settled(monkeypatch)
-    one = Uevents(host / "sys", 0.2)
+    paths = Paths(host, scan=3600, identity=0)
+    paths.look()
+    shutil.rmtree(host / "sys/class/block/dm-0/slaves/sda")
+
+    assert paths.look().picture["maps"]["dm-0"]["legs"] == ["sdb"]
+
+
+def test_all_is_read_anew_seldom_while_nothing_is_heard(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading after which nothing moved lasts four times as long; a message ends that."""
+    settled(monkeypatch)
+    one = Uevents(host, 0.2)
     one.heard()
     dues = [one.due()]
     one.read()
@@ -123,7 +147,7 @@ import time
 from pathlib import Path
 from agent.sources import uevents
 uevents._SETTLE = 0.1
-one = uevents.Uevents(Path("/sys"), 3600)
+one = uevents.Uevents(Path("/"), 3600)
 one.heard()
 time.sleep(0.2)
 heard = [one.heard()]
