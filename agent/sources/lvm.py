@@ -3,7 +3,8 @@
 One look, ``groups``: the groups that storage.cfg wants on this node, and what :mod:`agent.sources.host_storage` reads of disks, block
 devices, udev's database and, where the agent may read them, LVM's own files (/run/lvm/pvs_online, /etc/lvm/backup: root only in Debian).
 All of that is read anew when a block device or a file of LVM's comes or goes, and each 30 s while the kernel or udev tells of any device,
-else each two minutes; the state and WWID of each SAN disk in every look. A picture is yielded twice: that something is missing is believed at its second sight.
+else each two minutes; the state and WWID of each SAN disk in every look. A picture is yielded twice: that something is missing is believed
+at its second sight.
 """
 
 from __future__ import annotations

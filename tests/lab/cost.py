@@ -1,10 +1,10 @@
 """``python -m tests.lab.cost``: what the agent takes on a node with ten storages and forty paths, beside a loop that asks multipathd.
 
 Processors are emulated here, and slow, but not at everything alike: some 11 times at arithmetic, 13 to 17 times at what an agent at rest
-does (a thread wakes with cold caches, asks the kernel for small files, says something over a connection), and fifty to eighty times at starting
-a program. So two pieces are timed in the guest and on this host, one of each kind, and the shares that a real processor would see follow from
-them (`docs/decisions/011-*`). The yardstick is `multipathd show maps json` each 5 s, which is the least that anybody who watches paths
-does. `make bench` prints the same (:mod:`bench.storages`).
+does (a thread wakes with cold caches, asks the kernel for small files, says something over a connection), and fifty to eighty times at
+starting a program. So two pieces are timed in the guest and on this host, one of each kind, and the shares that a real processor would
+see follow from them (`docs/decisions/011-*`). The yardstick is `multipathd show maps json` each 5 s, which is the least that anybody who
+watches paths does. `make bench` prints the same (:mod:`bench.storages`).
 """
 
 from __future__ import annotations

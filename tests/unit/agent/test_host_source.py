@@ -421,7 +421,7 @@ print([*told, "faultline-apart" in table.text()])
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts in a namespace of its own")
 def test_the_table_of_mounts_is_read_again_only_when_the_kernel_says_so() -> None:
-    """The same object while nothing is mounted; what comes or goes is in the very next text, and is not lost while no file can be opened."""
+    """The same object while nothing is mounted; what comes or goes is in the next text, and not lost while no file can be opened."""
     apart = ["unshare", "--mount", sys.executable, "-c", TABLE, ":".join([*(one for one in sys.path if one), str(Path.cwd())])]
     done = subprocess.run(apart, capture_output=True, text=True, timeout=60, check=False)
 

@@ -187,7 +187,7 @@ def test_what_is_no_place_is_not_asked() -> None:
 
 
 def test_a_portal_with_a_living_session_is_left_alone(tmp_path: Path, listener: Callable[..., Listener]) -> None:
-    """A portal in use is asked rarely: a connection without a login is an error to its target. A lost session has it asked once, at once."""
+    """A portal in use is asked rarely: a connection without a login is an error to its target. One that lost it is asked once, at once."""
     address, port = listener().place
     root = tmp_path / "root"
     shutil.copytree(HOSTS / "good" / "sys", root / "sys", symlinks=True)
