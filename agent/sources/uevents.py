@@ -2,9 +2,9 @@
 
 The kernel counts its uevents in /sys/kernel/uevent_seqnum (kernel/ksysfs.c): one for each device that is added or removed, and for each
 device-mapper device whose table is another (drivers/md/dm-ioctl.c). udev replaces a device's file in /run/udev/data, maybe minutes
-later, by renaming another, which the directory's time shows. While both stand still the shape of sysfs does, nearly always: what few things change
-without a word (members of an md array) are seen a few minutes later. States and WWIDs of disks are not of this kind. Two questions to the
-kernel stand for some hundreds then.
+later, by renaming another, which the directory's time shows. While both stand still the shape of sysfs does, nearly always: what few
+things change without a word (members of an md array) are seen a few minutes later. States and WWIDs of disks are not of this kind. Two
+questions to the kernel stand for some hundreds then.
 """
 
 from __future__ import annotations
