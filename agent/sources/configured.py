@@ -33,7 +33,7 @@ class Configured:
         self._of_types: dict[tuple[str, ...], tuple[Storage, ...]] = {}
 
     def storages(self, *types: str) -> tuple[Storage, ...]:
-        """Return what is known now, of these types only: the same object as before while it is the same. Never blocks."""
+        """Return what is known now, of these types only: the same object as before while the file is the same. Never blocks."""
         with self._lock:
             for ended in self._background.collect():
                 if ended.error is None and ended.value != self._bytes:

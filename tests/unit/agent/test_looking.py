@@ -348,7 +348,7 @@ def test_an_error_of_the_system_is_told_with_its_text() -> None:
 
 
 def test_a_fault_of_ours_ends_the_source() -> None:
-    """Any other exception of a look is raised where it is read: the pipeline tells it and starts the source again."""
+    """Any other exception of a look is raised where it is read, and ends the agent: it is a defect of ours, and systemd starts all anew."""
 
     def take() -> Found:
         raise KeyError("bug")
