@@ -310,7 +310,7 @@ def test_a_look_that_outlives_its_source_may_hurry_others(held: threading.Event)
     following = LookingSource(Source.ISCSI, looks, background=background)
     following.read_batch(timeout=0.0)
     held.set()
-    found = until(following, lambda found: any(record.fields["look"] == "one" for record in found))
+    found = until(following, lambda found: {record.fields["look"] for record in found} == {"one", "other"})
     following.close()
     background.close()
 
