@@ -108,11 +108,7 @@ class _Repeated:
             with self._lock:
                 self.began = self._latest = now = time.monotonic()
                 self.hung_due = now + self.look.deadline
-            try:
-                news = self._take()
-            finally:
-                self.began = None
-            if news is not None and not self._dropped:
+            if (news := self._take()) is not None and not self._dropped:
                 return news
         return None
 
@@ -166,6 +162,9 @@ class _Repeated:
             found = look.take()
         except OSError as raised:
             error = str(raised)
+        finally:
+            with self._lock:
+                self.began = None  # from here on it is not said to hang, whatever becomes of what it found
         now = time.monotonic()
         with self._lock:
             self.due = now + self._interval(found) * random.uniform(1 - _JITTER, 1)  # noqa: S311  # no secret
@@ -176,9 +175,8 @@ class _Repeated:
         if found is not None and found is before and self._said is not None and self._times >= look.sights and not late:
             return None
         said = _News("found", json.dumps(found.picture, sort_keys=True)) if found is not None else _News("error", error)
-        with self._lock:
-            self._times = self._times + 1 if said == self._said else 1
-            self._said = said
+        self._times = self._times + 1 if said == self._said else 1
+        self._said = said
         if self._times > look.sights and not late:
             return None
         self._yielded = now
