@@ -86,9 +86,7 @@ class BlockStorage:
     def _with_legs(self, row: Fields) -> dict[str, Any]:
         """Add what the disks of a map say of themselves: also of those that hang on no session, such as SAS."""
         name = next(one["name"] for one in self._blocks if one.get("dm") == row["map"])
-        known = {one["disk"]: {"state": one["state"], "wwid": one["wwid"]} for one in self._disks}
-        legs = row["disks"].split()
-        return {**row, "states": {leg: known.get(leg) or self._state(f"class/block/{name}/slaves/{leg}/device") for leg in legs}}
+        return {**row, "states": {leg: self._state(f"class/block/{name}/slaves/{leg}/device") for leg in row["disks"].split()}}
 
 
 def _udev(tree: Tree, dev: str) -> Fields:

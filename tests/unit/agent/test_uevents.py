@@ -19,6 +19,7 @@ from agent.sources.uevents import Uevents
 
 HOST = Path(__file__).parents[2] / "samples" / "hosts" / "good"
 DISK = "sys/class/iscsi_session/session1/device/target2:0:0/2:0:0:0"
+LEG = "sys/class/block/dm-0/slaves/sda/device"
 NAME = "sys/class/block/dm-0/dm/name"
 
 
@@ -122,8 +123,9 @@ def test_states_and_wwids_need_no_message(host: Path, monkeypatch: pytest.Monkey
     settled(monkeypatch)
     storage = BlockStorage(host, every=3600)
     storage.look(Tree(host))
-    (host / DISK / "state").write_text("offline\n")
-    (host / DISK / "wwid").write_text("naa.6001405aaaaaaaaaaaaaaaaaaaaaaaaa\n")
+    for device in (DISK, LEG):  # one and the same in a real sysfs, which this is a copy of
+        (host / device / "state").write_text("offline\n")
+        (host / device / "wwid").write_text("naa.6001405aaaaaaaaaaaaaaaaaaaaaaaaa\n")
     found = storage.look(Tree(host))
     expected = {"state": "offline", "wwid": "naa.6001405aaaaaaaaaaaaaaaaaaaaaaaaa"}
 
