@@ -116,12 +116,12 @@ def slowness(node: Guest, piece: str, name: str) -> float:
     """Return how many times as much processor time as on this host a piece of Python takes in a guest."""
     with tempfile.TemporaryDirectory() as directory:
         (file := Path(directory) / f"{name}.py").write_text(piece)
-        node.push(file, f"/root/{file.name}")
+        node.push(file, f"/run/{file.name}")
         here = float(subprocess.run(["python3", file], capture_output=True, text=True, check=True, timeout=120).stdout)
     # In the background: a question that is under way keeps the guest busy with saying so.
-    node.spawn(f"python3 /root/{name}.py > /root/{name}.tmp && mv /root/{name}.tmp /root/{name}.out", name)
+    node.spawn(f"python3 /run/{name}.py > /run/{name}.tmp && mv /run/{name}.tmp /run/{name}.out", name)
     time.sleep(_PIECE)
-    return float(node.check(f"cat /root/{name}.out")) / here
+    return float(node.check(f"cat /run/{name}.out")) / here
 
 
 class Cost(NamedTuple):
