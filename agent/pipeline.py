@@ -1,7 +1,8 @@
 """Source to classifier to spool, one task for each source.
 
 A batch is spooled before the next is asked for, so a stuck spool stops the source and the journal keeps what is not read. A
-source that fails is told as an event and started again after a pause; the same when it works again.
+source that fails is told as an event and started again after a pause; the same when it works again. That holds for defects of our own,
+too: whoever watches storage by five sources must not go blind in all of them by what one did not expect.
 """
 
 from __future__ import annotations
@@ -99,6 +100,10 @@ class Pipeline:
                 if not isinstance(error, TemporaryError):
                     self._pause = LONGEST_PAUSE
                 await self._fail(str(error))
+            except Exception as error:  # the edge of the source's task: a defect in one must not blind all the others
+                log.exception("source ended by a defect of the agent, which should be reported", source=self.line.source.value)
+                self._pause = LONGEST_PAUSE
+                await self._fail(f"defect of the agent: {_described(error)}")
             else:
                 return
             await asyncio.sleep(self._pause)
@@ -137,10 +142,9 @@ class Pipeline:
         """Classify a record. One that no event can be made of must not stop all that come after it, at each start again."""
         try:
             return classifier.classify(record)
-        except ValueError as error:  # what the vocabulary and pydantic raise
-            first = str(error).partition("\n")[0]
-            log.error("record cannot be classified", source=self.line.source.value, cursor=record.cursor, error=first)
-            return [self._lost(f"a record could not be classified: {first}")]
+        except Exception as error:  # the edge of a record: mostly what the vocabulary refuses, at worst a defect
+            log.exception("record cannot be classified", source=self.line.source.value, cursor=record.cursor)
+            return [self._lost(f"a record could not be classified: {_described(error)}")]
 
     async def _append(self, observed: Sequence[Observed], cursor: str | None, memory: dict[str, Any] | None) -> None:
         """Append, and on a full disk wait until it is done: the source stands still meanwhile."""
@@ -185,3 +189,9 @@ class Pipeline:
         self._pause = FIRST_PAUSE
         subject, source = Entity(EntityKind.NODE, self._node), self.line.source
         await self._append([self._own(AgentSourceWorks(subject=subject, seen=Seen(source=Source.AGENT), source=source.value))], None, None)
+
+
+def _described(error: Exception) -> str:
+    """Return an error in one line, with its type where the text alone would say nothing (a KeyError's)."""
+    first = str(error).partition("\n")[0]
+    return first if isinstance(error, AgentError) else f"{type(error).__name__}: {first}"

@@ -2,14 +2,15 @@
 
 Rules: nobody else touches the core's state. What the core wants told is written in the same transaction as the state that wants
 it, and an agent is acknowledged only after that. A full disk holds the transaction and everything behind it, so the agents'
-spools keep what cannot be stored; nothing is dropped here.
+spools keep what cannot be stored; nothing is dropped here. An event with which the core fails, a defect, is stored as those are that
+cannot be read: unacknowledged it would come again after each restart, and end the controller for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgpack
@@ -79,8 +80,7 @@ class Engine:
 
     async def load(self) -> None:
         """Take up the state that was stored last, and look at it at once: time has passed."""
-        rows = await self._store.load_state()
-        self.state.load((table, key, msgpack.unpackb(value)) for table, key, value in rows)
+        self.state = await self._stored_state()
         now = self._now()
         for node in self.state.nodes.values():
             # While nobody listened nobody could be heard: agents get their full time to report.
@@ -104,16 +104,21 @@ class Engine:
         """Work until cancelled."""
         while True:
             work = await self._gather()
-            transaction = self._apply(work)
-            if not transaction.empty:
-                await self._commit(transaction)
+            deliveries = [one.delivery for one in work.deliveries]
+            try:
+                transaction = self._apply(deliveries, work.heard)
+            except Exception:  # the edge of a round
+                log.exception("the core failed, a defect; what came is applied anew, to find with which event")
+                transaction = None
+            if transaction is not None:
+                await self._keep(transaction)
+            else:
+                await self._take_back()
+                await self._keep(self._apply((), work.heard))
+                await self._sift([piece for one in deliveries for piece in _pieces(one)])
             for waiting in work.deliveries:
                 if not waiting.done.done():
                     waiting.done.set_result(waiting.delivery.last)
-            if not transaction.empty:
-                async with self._committed:
-                    self._commits += 1
-                    self._committed.notify_all()
 
     @property
     def stored(self) -> Callable[[], Awaitable[None]]:
@@ -150,13 +155,55 @@ class Engine:
         work.heard, self._heard = self._heard, {}
         return work
 
-    def _apply(self, work: _Work) -> Transaction:
+    async def _sift(self, pieces: Sequence[Delivery]) -> None:
+        """Apply deliveries of one event each, and find by halving with which of them the core fails.
+
+        :raises Exception: the core's, when it fails also without the event: no other round would fare better, maybe another version.
+        """
+        try:
+            transaction = self._apply(pieces, {})
+        except Exception as error:  # noqa: BLE001  # the edge of an event
+            failure = error
+        else:
+            await self._keep(transaction)
+            return
+        await self._take_back()
+        if len(pieces) > 1:
+            middle = len(pieces) // 2
+            await self._sift(pieces[:middle])
+            await self._sift(pieces[middle:])
+            return
+        rejected = _rejected(pieces[0], f"the controller failed with it: {type(failure).__name__}: {failure}")
+        await self._keep(self._apply((rejected,), {}))
+        log.error("the core fails with one event, which should be reported", node=rejected.node, seq=rejected.last, exc_info=failure)
+
+    async def _take_back(self) -> None:
+        """Give up what was changed since the last commit."""
+        before = self.state
+        while True:
+            try:
+                self.state = await self._stored_state()
+            except TemporaryError as error:
+                log.warning("cannot read what is stored, holding everything until it works again", error=str(error))
+                await asyncio.sleep(RETRY)
+            else:
+                break
+        self.state.heard, self.state.awaited, self.state.awaited_until = before.heard, before.awaited, before.awaited_until
+        self.state.look_at = self._now()
+
+    async def _stored_state(self) -> CoreState:
+        state = CoreState(self.state.cluster)
+        rows = await self._store.load_state()
+        state.load((table, key, msgpack.unpackb(value)) for table, key, value in rows)
+        return state
+
+    def _apply(self, deliveries: Sequence[Delivery], heard: Mapping[str, int]) -> Transaction:
         now, transaction = self._now(), Transaction(at=self._now())
         effects: list[Effect] = []
-        for node in sorted({*work.heard, *(one.delivery.node for one in work.deliveries)}):
-            effects += step(self.state, Heard(node, work.heard.get(node, 0)), now, self._timings)[1]
-        for waiting in work.deliveries:
-            effects += self._deliver(waiting.delivery, now, transaction)
+        for node in sorted({*heard, *(one.node for one in deliveries)}):
+            effects += step(self.state, Heard(node, heard.get(node, 0)), now, self._timings)[1]
+        for delivery in deliveries:
+            effects += self._deliver(delivery, now, transaction)
         effects += step(self.state, Tick(), now, self._timings)[1]
         for effect in effects:
             if isinstance(effect, Tell):
@@ -192,6 +239,15 @@ class Engine:
                 transaction.outbox.append(OutboxRow(performer, report.id, report.number, payload, key))
         log.info("incident", change=report.change.value, id=report.id, cause=report.cause, entity=report.entity, nodes=list(report.nodes))
 
+    async def _keep(self, transaction: Transaction) -> None:
+        """Commit, and wake who waits for that."""
+        if transaction.empty:
+            return
+        await self._commit(transaction)
+        async with self._committed:
+            self._commits += 1
+            self._committed.notify_all()
+
     async def _commit(self, transaction: Transaction) -> None:
         said = False
         while True:
@@ -206,3 +262,15 @@ class Engine:
                 if said:
                     log.info("storing works again")
                 return
+
+
+def _pieces(delivery: Delivery) -> list[Delivery]:
+    """Return a delivery as many that have one event each."""
+    first = delivery.items[:1]
+    return [replace(delivery, items=(one,), last=one[0], gap=delivery.gap if (one,) == first else None) for one in delivery.items]
+
+
+def _rejected(piece: Delivery, reason: str) -> Delivery:
+    """Return a delivery of one event with that event as one that cannot be read."""
+    seq, data, _ = piece.items[0]
+    return replace(piece, items=((seq, data, Reject(reason)),))

@@ -98,6 +98,9 @@ class Drain:
             await self._again(row, error)
         except DeliveryError as error:
             await self._give_up(row, str(error))
+        except Exception as error:  # the edge of a delivery: one that fails by a defect must not end the controller again and again
+            log.exception("a delivery failed by a defect, which should be reported", notifier=self.name, incident=row.incident)
+            await self._again(row, TemporaryDeliveryError(f"defect of the controller: {type(error).__name__}: {error}"))
         else:
             at = self._now()
             await self._noted(lambda: self._store.mark_sent(row.id, at, answer))

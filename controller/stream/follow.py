@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from controller.errors import TemporaryError
+from controller.errors import PermanentError, TemporaryError
 from controller.store.reading import LogRow
 from controller.store.store import Store
 
@@ -48,9 +48,11 @@ async def follow(sink: Sink, store: Store, wait: Callable[[], Awaitable[None]], 
                 # Apart from the write: what was written is not written again because its cursor cannot be stored now.
                 await store.save_sink_cursor(sink.name, cursor)
                 saved = cursor
-        except TemporaryError as error:
+        except PermanentError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the edge of a sink's work: what one cannot write must not end all others
             if not said:
-                log.warning("stream stands still until it can write again", sink=sink.name, reason=str(error))
+                _say(sink.name, cursor, error)
                 said = True
             await asyncio.sleep(pause)
             continue
@@ -63,6 +65,14 @@ async def follow(sink: Sink, store: Store, wait: Callable[[], Awaitable[None]], 
                     await wait()
             except TimeoutError:
                 pass
+
+
+def _say(sink: str, cursor: int, error: Exception) -> None:
+    """Say why a sink stands still."""
+    if isinstance(error, TemporaryError):
+        log.warning("stream stands still until it can write again", sink=sink, reason=str(error))
+    else:
+        log.error("stream stands still by a defect, which should be reported", sink=sink, behind=cursor, exc_info=error)
 
 
 async def _begin(sink: Sink, store: Store, pause: float) -> int:

@@ -220,13 +220,38 @@ async def test_a_damaged_spool_ends_the_pipeline(spool: Spool, monkeypatch: pyte
         await pipeline(spool, Prepared([batch(0, 550)])).run()
 
 
-async def test_a_record_that_breaks_the_classifier_is_passed(spool: Spool) -> None:
+async def test_a_source_that_ends_by_a_defect_is_one_that_fails(spool: Spool) -> None:
+    """What nobody expected is told as the source's failure, with its type, and the source goes on at its cursor: the agent lives."""
+    source = Prepared([batch(0, 550), KeyError("state")], [batch(550, 800)])
+    with capture_logs() as logs:
+        await pipeline(spool, source).run()
+    events = await spooled(spool)
+    told = [one for one in events if isinstance(one, AgentSourceFailed | AgentSourceWorks)]
+
+    assert source.opened == [None, "c550"]
+    assert [type(one) for one in told] == [AgentSourceFailed, AgentSourceWorks]
+    assert isinstance(told[0], AgentSourceFailed)
+    assert told[0].reason == "defect of the agent: KeyError: 'state'"
+    assert [one for one in events if one not in told] == classified(800)
+    assert [entry["exc_info"] for entry in logs if entry["log_level"] == "error"] == [True]
+
+
+def _refused() -> None:
+    AgentJournalLost(subject="no entity", seen={}, reason="")
+
+
+def _defect() -> None:
+    raise KeyError("nobody expected this")
+
+
+@pytest.mark.parametrize("breaks", [_refused, _defect])
+async def test_a_record_that_breaks_the_classifier_is_passed(spool: Spool, breaks: Callable[[], None]) -> None:
     """A record of which no event can be made costs that record alone, and is told: it must not stop the node's monitor for good."""
 
     class Breaking(JournalClassifier):
         def classify(self, record: RawRecord) -> list[Event]:
             if record is RECORDS[2]:
-                AgentJournalLost(subject="no entity", seen={}, reason="")
+                breaks()
             return super().classify(record)
 
     with capture_logs() as logs:

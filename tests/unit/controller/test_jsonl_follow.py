@@ -49,14 +49,14 @@ class Recorder:
 
     def __init__(self) -> None:
         self.got: list[LogRow] = []
-        self.failing = False
+        self.failing: Exception | None = None
         self.refused = 0
 
     async def write(self, batch: Any) -> None:
         """Keep rows."""
-        if self.failing:
+        if self.failing is not None:
             self.refused += 1
-            raise FileError("no room")
+            raise self.failing
         self.got += batch
 
     @property
@@ -140,15 +140,16 @@ async def test_goes_on_where_it_was(store: Store) -> None:
     assert to.cursors == list(range(1, 11))
 
 
-async def test_failing_sink_is_retried_and_keeps_its_place(store: Store) -> None:
-    """While a sink cannot write its cursor stays, so that retention keeps its rows; then it gets all of them."""
+@pytest.mark.parametrize("failing", [FileError("no room"), KeyError("nobody expected this")])
+async def test_failing_sink_is_retried_and_keeps_its_place(store: Store, failing: Exception) -> None:
+    """While a sink cannot write, be it by a defect, its cursor stays, so that retention keeps its rows; then it gets all of them."""
     stored, to = Stored(), Recorder()
     task = await begun(store, to, stored)
-    to.failing = True
+    to.failing = failing
     await stored.put(store, 5)
     await until(lambda: to.refused > 3)
     assert await store.sink_cursor("recorder") == 0
-    to.failing = False
+    to.failing = None
     await until(lambda: len(to.got) == 5)
     await stop(task)
 

@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.core.report import IncidentReport
+from controller.notify.base import Message
 from controller.notify.drain import FIRST_PAUSE, LONGEST_PAUSE, Drain, backoff
 from controller.notify.webhook import WebhookNotifier
 from controller.store.database import open_readonly
@@ -138,6 +139,34 @@ async def test_a_failed_delivery_is_tried_again_under_the_same_id(store: Store, 
     assert ids(receiver) == expected([changes[0], *changes])
     assert receiver.calls[0].body == receiver.calls[1].body == changes[0].model_dump_json().encode()
     assert rows(store) == [(one.id, one.number, "sent", 2 if one.number == 1 else 1) for one in changes]
+
+
+async def test_a_defect_is_a_failed_delivery(store: Store, clock: Clock) -> None:
+    """What fails by what nobody expected is tried again, is a dead letter at last, with that reason, and never ends the controller."""
+    changes = one_incident()
+    await put(store, changes, clock)
+
+    class Defect:
+        """A notifier that cannot render the first change."""
+
+        def __init__(self, to: WebhookNotifier) -> None:
+            self._to = to
+
+        async def send(self, message: Message) -> str:
+            """Fail, or send."""
+            if message.report.number == changes[0].number:
+                raise KeyError("no such cause")
+            return await self._to.send(message)
+
+    with HttpReceiver() as receiver:
+        async with notifier(receiver) as to:
+            with capture_logs() as logs:
+                await work(drain(store, clock, Defect(to)), clock, settled(store))
+
+    assert ids(receiver) == expected(changes[1:])
+    assert [row[2] for row in rows(store)] == ["dead", *["sent"] * (len(changes) - 1)]
+    assert rows(store)[0][3] > 10
+    assert "KeyError: 'no such cause'" in next(one["reason"] for one in logs if one["event"] == "dead letter")
 
 
 async def test_hanging_and_broken_connections_are_failures(store: Store, clock: Clock) -> None:
