@@ -100,9 +100,13 @@ def target_refuses() -> Fault:
 
 
 def secret_rotated(site: Site) -> Fault:
-    """Change the target's CHAP secret and reset every session, so that each node logs in anew with the old one."""
+    """Reset every session after the target's CHAP secret was changed, so that each node logs in anew with the old one.
+
+    The change itself hurts nobody who is logged in; it is made before.
+    """
     # The connections themselves are ended: a rule that rejects resets only what happens to send while it stands.
-    return _on_nas(f"{_secrets(site, 'rotatedsecret1')}; ss -HtK sport = :3260", _secrets(site, SECRET))
+    begin, end = "ss -HtK sport = :3260", _secrets(site, SECRET)
+    return Fault(((NAS, begin),), ((NAS, end),), before=((NAS, _secrets(site, "rotatedsecret1")),))
 
 
 def _secrets(site: Site, secret: str) -> str:
