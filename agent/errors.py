@@ -7,6 +7,12 @@ class AgentError(Exception):
     """Root of all errors of the agent."""
 
 
+def described(error: BaseException) -> str:
+    """Return an error of any kind in one line that any event can hold: with its type where the text alone may say nothing."""
+    first = str(error).partition("\n")[0].encode("utf-8", "backslashreplace").decode()
+    return first if isinstance(error, AgentError) else f"{type(error).__name__}: {first}"
+
+
 class TemporaryError(AgentError):
     """The same may work later."""
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from agent.errors import AgentError, TemporaryError
+from agent.errors import AgentError, TemporaryError, described
 from agent.record import Batch, RawRecord
 from agent.spool import Observed, Spool, SpoolDamagedError
 from events.agent import AgentJournalLost, AgentSourceFailed, AgentSourceWorks
@@ -72,6 +72,8 @@ class Pipeline:
         """The memory that the spool has."""
         self._pause = FIRST_PAUSE
         self._repeating = False
+        self._traced: set[type[Exception]] = set()
+        """Kinds of defects whose trace was logged: a classifier that fails with each line of a storm must not write one for each."""
         self._following: asyncio.Task[None] | None = None
 
     def repeat(self) -> None:
@@ -99,11 +101,11 @@ class Pipeline:
             except AgentError as error:
                 if not isinstance(error, TemporaryError):
                     self._pause = LONGEST_PAUSE
-                await self._fail(str(error))
+                await self._fail(described(error))
             except Exception as error:  # the edge of the source's task: a defect in one must not blind all the others
                 log.exception("source ended by a defect of the agent, which should be reported", source=self.line.source.value)
                 self._pause = LONGEST_PAUSE
-                await self._fail(f"defect of the agent: {_described(error)}")
+                await self._fail(f"defect of the agent: {described(error)}")
             else:
                 return
             await asyncio.sleep(self._pause)
@@ -118,9 +120,9 @@ class Pipeline:
             classifier.repeat()
         async with aclosing(self.line.open(cursor)) as batches:  # type: ignore[type-var]
             async for batch in batches:
+                await self._take(classifier, batch)
                 if self.trouble and batch.source is self.line.source:  # what comes before it from elsewhere proves nothing
                     await self._recover()
-                await self._take(classifier, batch)
 
     async def _take(self, classifier: Classifier, batch: Batch) -> None:
         observed = [self._own(self._lost(reason)) for reason in batch.losses]
@@ -143,8 +145,12 @@ class Pipeline:
         try:
             return classifier.classify(record)
         except Exception as error:  # the edge of a record: mostly what the vocabulary refuses, at worst a defect
-            log.exception("record cannot be classified", source=self.line.source.value, cursor=record.cursor)
-            return [self._lost(f"a record could not be classified: {_described(error)}")]
+            reason = described(error)
+            # What the vocabulary refuses needs no trace, and its full text would hold the values.
+            trace = None if isinstance(error, ValueError) or type(error) in self._traced else error
+            self._traced.add(type(error))
+            log.error("record cannot be classified", source=self.line.source.value, cursor=record.cursor, error=reason, exc_info=trace)
+            return [self._lost(f"a record could not be classified: {reason}")]
 
     async def _append(self, observed: Sequence[Observed], cursor: str | None, memory: dict[str, Any] | None) -> None:
         """Append, and on a full disk wait until it is done: the source stands still meanwhile."""
@@ -189,9 +195,3 @@ class Pipeline:
         self._pause = FIRST_PAUSE
         subject, source = Entity(EntityKind.NODE, self._node), self.line.source
         await self._append([self._own(AgentSourceWorks(subject=subject, seen=Seen(source=Source.AGENT), source=source.value))], None, None)
-
-
-def _described(error: Exception) -> str:
-    """Return an error in one line, with its type where the text alone would say nothing (a KeyError's)."""
-    first = str(error).partition("\n")[0]
-    return first if isinstance(error, AgentError) else f"{type(error).__name__}: {first}"

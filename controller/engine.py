@@ -2,29 +2,30 @@
 
 Rules: nobody else touches the core's state. What the core wants told is written in the same transaction as the state that wants
 it, and an agent is acknowledged only after that. A full disk holds the transaction and everything behind it, so the agents'
-spools keep what cannot be stored; nothing is dropped here. An event with which the core fails, a defect, is stored as those are that
-cannot be read: unacknowledged it would come again after each restart, and end the controller for ever.
+spools keep what cannot be stored; nothing is dropped here. An event that the core cannot take in, a defect, is stored as those are that
+cannot be read: unacknowledged it would come again after each restart, and end the controller for ever. What it had changed by then stays.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgpack
 import structlog
 
-from controller.core.correlate import Heard, Tick, step
+from controller.core.correlate import Heard, Tick, look_when_due, step, take
 from controller.core.effects import Effect, Tell
 from controller.core.report import Change, IncidentReport
 from controller.core.state import CoreState
 from controller.core.timings import Timings
-from controller.errors import TemporaryError
+from controller.errors import TemporaryError, described
 from controller.ingest import Delivery, Reject
 from controller.store.store import Store
 from controller.store.transaction import Advance, Gap, OutboxRow, RejectRow, StateRow, Transaction
+from events.envelope import Envelope
 
 log = structlog.get_logger()
 
@@ -80,7 +81,8 @@ class Engine:
 
     async def load(self) -> None:
         """Take up the state that was stored last, and look at it at once: time has passed."""
-        self.state = await self._stored_state()
+        rows = await self._store.load_state()
+        self.state.load((table, key, msgpack.unpackb(value)) for table, key, value in rows)
         now = self._now()
         for node in self.state.nodes.values():
             # While nobody listened nobody could be heard: agents get their full time to report.
@@ -104,21 +106,16 @@ class Engine:
         """Work until cancelled."""
         while True:
             work = await self._gather()
-            deliveries = [one.delivery for one in work.deliveries]
-            try:
-                transaction = self._apply(deliveries, work.heard)
-            except Exception:  # the edge of a round
-                log.exception("the core failed, a defect; what came is applied anew, to find with which event")
-                transaction = None
-            if transaction is not None:
-                await self._keep(transaction)
-            else:
-                await self._take_back()
-                await self._keep(self._apply((), work.heard))
-                await self._sift([piece for one in deliveries for piece in _pieces(one)])
+            transaction = self._apply(work)
+            if not transaction.empty:
+                await self._commit(transaction)
             for waiting in work.deliveries:
                 if not waiting.done.done():
                     waiting.done.set_result(waiting.delivery.last)
+            if not transaction.empty:
+                async with self._committed:
+                    self._commits += 1
+                    self._committed.notify_all()
 
     @property
     def stored(self) -> Callable[[], Awaitable[None]]:
@@ -155,55 +152,13 @@ class Engine:
         work.heard, self._heard = self._heard, {}
         return work
 
-    async def _sift(self, pieces: Sequence[Delivery]) -> None:
-        """Apply deliveries of one event each, and find by halving with which of them the core fails.
-
-        :raises Exception: the core's, when it fails also without the event: no other round would fare better, maybe another version.
-        """
-        try:
-            transaction = self._apply(pieces, {})
-        except Exception as error:  # noqa: BLE001  # the edge of an event
-            failure = error
-        else:
-            await self._keep(transaction)
-            return
-        await self._take_back()
-        if len(pieces) > 1:
-            middle = len(pieces) // 2
-            await self._sift(pieces[:middle])
-            await self._sift(pieces[middle:])
-            return
-        rejected = _rejected(pieces[0], f"the controller failed with it: {type(failure).__name__}: {failure}")
-        await self._keep(self._apply((rejected,), {}))
-        log.error("the core fails with one event, which should be reported", node=rejected.node, seq=rejected.last, exc_info=failure)
-
-    async def _take_back(self) -> None:
-        """Give up what was changed since the last commit."""
-        before = self.state
-        while True:
-            try:
-                self.state = await self._stored_state()
-            except TemporaryError as error:
-                log.warning("cannot read what is stored, holding everything until it works again", error=str(error))
-                await asyncio.sleep(RETRY)
-            else:
-                break
-        self.state.heard, self.state.awaited, self.state.awaited_until = before.heard, before.awaited, before.awaited_until
-        self.state.look_at = self._now()
-
-    async def _stored_state(self) -> CoreState:
-        state = CoreState(self.state.cluster)
-        rows = await self._store.load_state()
-        state.load((table, key, msgpack.unpackb(value)) for table, key, value in rows)
-        return state
-
-    def _apply(self, deliveries: Sequence[Delivery], heard: Mapping[str, int]) -> Transaction:
+    def _apply(self, work: _Work) -> Transaction:
         now, transaction = self._now(), Transaction(at=self._now())
         effects: list[Effect] = []
-        for node in sorted({*heard, *(one.node for one in deliveries)}):
-            effects += step(self.state, Heard(node, heard.get(node, 0)), now, self._timings)[1]
-        for delivery in deliveries:
-            effects += self._deliver(delivery, now, transaction)
+        for node in sorted({*work.heard, *(one.delivery.node for one in work.deliveries)}):
+            effects += step(self.state, Heard(node, work.heard.get(node, 0)), now, self._timings)[1]
+        for waiting in work.deliveries:
+            effects += self._deliver(waiting.delivery, now, transaction)
         effects += step(self.state, Tick(), now, self._timings)[1]
         for effect in effects:
             if isinstance(effect, Tell):
@@ -216,19 +171,29 @@ class Engine:
         effects: list[Effect] = []
         node, stream = delivery.node, delivery.stream
         for seq, data, item in delivery.items:
-            if isinstance(item, Reject):
-                transaction.rejects.append(RejectRow(node, stream, seq, now, data, item.reason))
-                log.warning("event cannot be read, kept as it is", node=node, stream=stream, seq=seq, reason=item.reason)
+            taken = self._take(item, now)
+            if isinstance(taken, Reject):
+                transaction.rejects.append(RejectRow(node, stream, seq, now, data, taken.reason))
+                log.warning("event cannot be read, kept as it is", node=node, stream=stream, seq=seq, reason=taken.reason)
                 continue
-            transaction.events.append(("event", node, item.event.kind, item.observed_at, now, data))
-            more = step(self.state, item, now, self._timings)[1]
-            if more:
+            transaction.events.append(("event", node, taken.event.kind, taken.observed_at, now, data))
+            if more := look_when_due(self.state, now, self._timings):
                 effects += more
         if delivery.gap is not None:
             transaction.gaps.append(Gap(node, stream, *delivery.gap, now, "the agent's spool had dropped them"))
             log.warning("events are lost for good", node=node, stream=stream, first=delivery.gap[0], last=delivery.gap[1])
         transaction.advances.append(Advance(node, stream, delivery.last, delivery.boot_id, now))
         return effects
+
+    def _take(self, item: Envelope | Reject, now: int) -> Envelope | Reject:
+        """Have the core take in an event, and return it; a reject when it is none, or when the core fails with it."""
+        if isinstance(item, Envelope):
+            try:
+                take(self.state, item, now, self._timings)
+            except Exception as error:  # the edge of an event
+                log.exception("the core fails with an event, which should be reported", event_kind=item.event.kind)
+                return Reject(f"the controller fails with it: {described(error)}")
+        return item
 
     def _tell(self, report: IncidentReport, transaction: Transaction) -> None:
         transaction.incidents.append(report)
@@ -238,15 +203,6 @@ class Engine:
                 key = f"{performer}:{report.id}:{report.number}"
                 transaction.outbox.append(OutboxRow(performer, report.id, report.number, payload, key))
         log.info("incident", change=report.change.value, id=report.id, cause=report.cause, entity=report.entity, nodes=list(report.nodes))
-
-    async def _keep(self, transaction: Transaction) -> None:
-        """Commit, and wake who waits for that."""
-        if transaction.empty:
-            return
-        await self._commit(transaction)
-        async with self._committed:
-            self._commits += 1
-            self._committed.notify_all()
 
     async def _commit(self, transaction: Transaction) -> None:
         said = False
@@ -262,15 +218,3 @@ class Engine:
                 if said:
                     log.info("storing works again")
                 return
-
-
-def _pieces(delivery: Delivery) -> list[Delivery]:
-    """Return a delivery as many that have one event each."""
-    first = delivery.items[:1]
-    return [replace(delivery, items=(one,), last=one[0], gap=delivery.gap if (one,) == first else None) for one in delivery.items]
-
-
-def _rejected(piece: Delivery, reason: str) -> Delivery:
-    """Return a delivery of one event with that event as one that cannot be read."""
-    seq, data, _ = piece.items[0]
-    return replace(piece, items=((seq, data, Reject(reason)),))

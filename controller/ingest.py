@@ -17,7 +17,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
-from controller.errors import PermanentError
+from controller.errors import PermanentError, described
 from events.codec import decode
 from events.envelope import Envelope
 from events.errors import CodecError
@@ -275,6 +275,9 @@ def _decode(node: str, stream: str, seq: int, data: bytes) -> Envelope | Reject:
         envelope = decode(data)
     except CodecError as error:
         return Reject(str(error))
+    except Exception as error:  # the edge of an event: unacknowledged it would come again after each restart, for ever
+        log.exception("an event cannot be read by a defect, which should be reported", node=node, seq=seq)
+        return Reject(f"the controller fails with it: {described(error)}")
     if envelope.seq != seq or envelope.stream != stream or envelope.node != node:
         return Reject(f"envelope says {envelope.identity}, it came as {node}/{stream}/{seq}")
     return envelope

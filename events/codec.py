@@ -31,6 +31,8 @@ MAX_NAME: Final = 255
 _FIELDS: Final = 11
 _NUMBERS: Final = 2**63
 """Numbers are smaller: SQLite holds no larger ones."""
+LATEST: Final = 253_402_300_799_999_999
+"""Last time at which anything can be observed, UTC µs: the end of the year 9999, behind which :class:`datetime.datetime` ends."""
 _made: Final = tuple.__new__
 """Makes an envelope of a tuple of all its fields in half the time: one is made of each event that arrives."""
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
@@ -119,7 +121,7 @@ def from_wire(fields: Any) -> Envelope:
         type(minor) is type(seq) is type(observed_at) is type(monotonic) is int
         and 0 <= minor < _NUMBERS
         and 0 < seq < _NUMBERS
-        and 0 <= observed_at < _NUMBERS
+        and 0 <= observed_at <= LATEST
         and 0 <= monotonic < _NUMBERS
         and type(cluster) is type(node) is type(boot_id) is type(stream) is type(kind) is str
         and _are_names(cluster, node, boot_id, stream, kind)
@@ -152,14 +154,14 @@ def _explain(fields: tuple[Any, ...]) -> None:
             raise CodecError(f"envelope's {name} is not a text")
         if len(text) > MAX_NAME:
             raise OversizeError(f"envelope's {name} has {len(text)} characters, more than {MAX_NAME}")
-    for name, number, least in (
-        ("minor version", minor, 0),
-        ("sequence", seq, 1),
-        ("observed-at", observed_at, 0),
-        ("monotonic", monotonic, 0),
+    for name, number, least, most in (
+        ("minor version", minor, 0, _NUMBERS - 1),
+        ("sequence", seq, 1, _NUMBERS - 1),
+        ("observed-at", observed_at, 0, LATEST),
+        ("monotonic", monotonic, 0, _NUMBERS - 1),
     ):
-        if type(number) is not int or not least <= number < _NUMBERS:
-            raise CodecError(f"envelope's {name} is not a number of at least {least}")
+        if type(number) is not int or not least <= number <= most:
+            raise CodecError(f"envelope's {name} is not a number from {least} to {most}")
 
 
 def _newer(kind: str, body: dict[str, Any], minor: int) -> tuple[Event | UnknownEvent, Mapping[str, Any]]:

@@ -47,7 +47,8 @@ class Sighted:
 
     def classify(self, record: RawRecord) -> list[Event]:
         """Return the events that a record stands for."""
-        return [*self._sight(record), *self._classifier.classify(record)]
+        events = self._classifier.classify(record)  # first: when it fails, what a look does not see must not count as told
+        return [*self._sight(record), *events]
 
     def _sight(self, record: RawRecord) -> list[Event]:
         fields = record.fields

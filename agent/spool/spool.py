@@ -11,10 +11,14 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Self, TypeVar
 
+import structlog
+
+from agent.errors import described
 from agent.spool.file import SpoolFile, translate
 from agent.spool.values import Entry, Limits, Observed, Position, SpoolDamagedError, SpoolError
 
 T = TypeVar("T")
+log = structlog.get_logger()
 
 _GROUP: Final = 64
 """Most appends in one commit."""
@@ -201,10 +205,14 @@ class Spool:
     def _try(self, requests: Sequence[_Append | _Call], work: Callable[[SpoolFile], list[T]]) -> list[T] | None:
         try:
             return work(self._file)
-        except (sqlite3.Error, SpoolError) as error:
-            for one in requests:
-                self._finish(one.done, None, translate(self._file.path, error))
-            return None
+        except (sqlite3.Error, OSError, SpoolError) as error:
+            failure = translate(self._file.path, error)
+        except Exception as error:  # the edge of a request: what one asks for by a defect must not end the thread, and with it all sources
+            log.exception("the spool cannot do what it was asked for by a defect, which should be reported")
+            failure = SpoolError(f"{self._file.path}: defect of the agent: {described(error)}")
+        for one in requests:
+            self._finish(one.done, None, failure)
+        return None
 
     def _abandon(self, current: Sequence[_Append | _Call]) -> None:
         waiting = list(current)

@@ -19,8 +19,10 @@ from controller.core.intake import answer, forget, look, meant
 from controller.core.look import look_now
 from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
 from controller.core.timings import Timings
+from events.agent import AgentStarted
 from events.base import Event, State
 from events.cluster import NodeBooted
+from events.codec import LATEST
 from events.envelope import Envelope, UnknownEvent
 
 
@@ -55,6 +57,12 @@ def step(state: CoreState, given: Input, now: int, timings: Timings) -> tuple[Co
 
     ``state`` is consumed: it is changed in place and returned.
     """
+    take(state, given, now, timings)
+    return state, look_when_due(state, now, timings)
+
+
+def take(state: CoreState, given: Input, now: int, timings: Timings) -> None:
+    """Take in one input, without a look at the verdict: what :func:`step` does first."""
     match given:
         case Envelope():
             _take(state, given, now, timings)
@@ -66,9 +74,11 @@ def step(state: CoreState, given: Input, now: int, timings: Timings) -> tuple[Co
             _node(state, node)
         case Tick():
             pass
-    if state.look_at is None or now < state.look_at:
-        return state, []
-    return state, look_now(state, now, timings)
+
+
+def look_when_due(state: CoreState, now: int, timings: Timings) -> list[Effect]:
+    """Look at the verdict when it is due, and return what must be done."""
+    return [] if state.look_at is None or now < state.look_at else look_now(state, now, timings)
 
 
 def _node(state: CoreState, name: str) -> NodeInfo:
@@ -110,7 +120,7 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
     node, event = envelope.node, envelope.event
     known = state.nodes.get(node)
     if known is not None and known.ahead:
-        envelope = envelope._replace(observed_at=envelope.observed_at - known.ahead)
+        envelope = envelope._replace(observed_at=min(max(envelope.observed_at - known.ahead, 0), LATEST))
     if isinstance(event, UnknownEvent):
         return
     if type(event) in FACTS:
@@ -132,6 +142,9 @@ def _forget(state: CoreState, envelope: Envelope, event: Event, now: int) -> Non
     """Let cells know nothing any more that an event makes worthless."""
     if type(event) is NodeBooted:
         for cell in [cell for cell in state.cells.values() if cell.node == envelope.node]:
+            forget(state, cell, now)
+    elif type(event) is AgentStarted:  # a source that fails in this agent, too, is told anew
+        for cell in [cell for cell in state.cells.values() if cell.node == envelope.node and cell.aspect == "source"]:
             forget(state, cell, now)
     elif closed := forgotten(event):
         cell_ = state.cells.get(cell_key(envelope.node, *closed))

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from controller.core.report import IncidentReport
-from controller.errors import TemporaryError
+from controller.errors import TemporaryError, described
 from controller.notify.base import DeliveryError, Message, Notifier, TemporaryDeliveryError
 from controller.store.reading import PendingRow
 from controller.store.store import Store
@@ -100,7 +100,7 @@ class Drain:
             await self._give_up(row, str(error))
         except Exception as error:  # the edge of a delivery: one that fails by a defect must not end the controller again and again
             log.exception("a delivery failed by a defect, which should be reported", notifier=self.name, incident=row.incident)
-            await self._again(row, TemporaryDeliveryError(f"defect of the controller: {type(error).__name__}: {error}"))
+            await self._again(row, TemporaryDeliveryError(f"defect of the controller: {described(error)}"))
         else:
             at = self._now()
             await self._noted(lambda: self._store.mark_sent(row.id, at, answer))

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from controller.errors import PermanentError, TemporaryError
+from controller.errors import PermanentError, TemporaryError, described
 from controller.store.reading import LogRow
 from controller.store.store import Store
 
@@ -37,7 +37,7 @@ class Sink(Protocol):
 async def follow(sink: Sink, store: Store, wait: Callable[[], Awaitable[None]], pause: float = _PAUSE) -> None:
     """Feed a sink until cancelled; ``wait`` returns when more was stored. A sink that never ran begins at now."""
     cursor = saved = await _begin(sink, store, pause)
-    said = False
+    said = ""
     while True:
         try:
             rows = await store.log_after(cursor, _TAKE)
@@ -51,14 +51,14 @@ async def follow(sink: Sink, store: Store, wait: Callable[[], Awaitable[None]], 
         except PermanentError:
             raise
         except Exception as error:  # noqa: BLE001  # the edge of a sink's work: what one cannot write must not end all others
-            if not said:
+            if described(error) != said:
+                said = described(error)
                 _say(sink.name, cursor, error)
-                said = True
             await asyncio.sleep(pause)
             continue
         if said:
             log.info("stream goes on", sink=sink.name)
-            said = False
+            said = ""
         if not rows:
             try:
                 async with asyncio.timeout(_LOOK):

@@ -64,10 +64,13 @@ class XpubSink:
     async def write(self, rows: Sequence[LogRow]) -> None:
         """Publish rows. See :class:`controller.stream.follow.Sink`."""
         self._forget_subscriptions()
+        messages = []  # all, before the first is sent: a row of which none can be made must not have those before it sent again and again
         for number, row in enumerate(rows, 1):
-            self._socket.send_multipart([topic(row), line(row, self._cluster)[:-1]])
+            messages.append([topic(row), line(row, self._cluster)[:-1]])
             if not number % _TURN:
                 await asyncio.sleep(0)
+        for message in messages:
+            self._socket.send_multipart(message)
 
     def _forget_subscriptions(self) -> None:
         """Take what XPUB tells of subscriptions: unread it would pile up for as long as we run."""

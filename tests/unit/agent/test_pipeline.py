@@ -263,6 +263,24 @@ async def test_a_record_that_breaks_the_classifier_is_passed(spool: Spool, break
     assert len(await spooled(spool)) >= len(classified(550))
 
 
+async def test_a_storm_of_defects_is_one_trace(spool: Spool) -> None:
+    """A classifier that fails with every line writes one line for each to the log, and only once where; no text makes it fail itself."""
+
+    class Broken(JournalClassifier):
+        def classify(self, record: RawRecord) -> list[Event]:
+            raise KeyError(record.source, "no such disk: \udcff")  # a text that UTF-8 does not have
+
+    source = Prepared([batch(0, 20), RuntimeError("\udcff")], [batch(20, 30)])
+    with capture_logs() as logs:
+        await pipeline(spool, source, lambda memory: Broken("pve1", memory)).run()
+    events = await spooled(spool)
+    failed = [one for one in logs if one["event"] == "record cannot be classified"]
+
+    assert len(failed) == sum(isinstance(one, AgentJournalLost) for one in events) == 30
+    assert [one["exc_info"] is not None for one in failed] == [True] + [False] * 29
+    assert [one.reason for one in events if isinstance(one, AgentSourceFailed)] == ["defect of the agent: RuntimeError: \\udcff"]
+
+
 async def test_cancelling_ends_it(spool: Spool) -> None:
     """A pipeline that waits for its source ends when it is told to."""
 

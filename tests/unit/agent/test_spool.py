@@ -6,9 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.errors import TemporaryError
-from agent.spool import Limits, Observed, Position, Spool, SpoolFullError
+from agent.spool import Limits, Observed, Position, Spool, SpoolDamagedError, SpoolError, SpoolFullError
 from events.agent import AgentJournalLost, AgentSpoolDropped
 from events.codec import decode
 from events.envelope import Envelope
@@ -243,6 +244,18 @@ async def test_an_event_that_cannot_be_written_is_replaced(opened: Opener) -> No
     assert (first.event, third.event) == (good[0].event, good[1].event)
     assert isinstance(second.event, AgentJournalLost)
     assert good[0].event.kind in second.event.reason
+
+
+async def test_what_it_is_asked_for_by_a_defect_ends_nothing(opened: Opener) -> None:
+    """A memory that cannot be stored fails its own append, of which nothing is kept, and the spool goes on for all others."""
+    spool, good = await opened(), observed(2)
+    with capture_logs() as logs, pytest.raises(SpoolError, match="TypeError") as raised:
+        await spool.append("nfs", good[:1], "c1", {"seen": {1, 2}})
+    assert not isinstance(raised.value, SpoolDamagedError)
+    assert [one["log_level"] for one in logs] == ["error"]
+    assert await spool.append("nfs", good[1:], "c2", None) == 1
+    assert [one.event for one in await held(spool)] == [good[1].event]
+    assert await spool.cursor("nfs") == "c2"
 
 
 async def test_a_spool_that_went_back_in_time_goes_on_as_another_stream(opened: Opener) -> None:

@@ -7,13 +7,16 @@ import pytest
 
 from controller.core.causes import CAUSES, Cause
 from controller.core.correlate import Heard, Joined, Tick, step
+from controller.core.effects import Tell
 from controller.core.evidence import SECOND, Answer
 from controller.core.incident import SENTENCES, TRANSITIONS, IllegalTransitionError, IncidentState, Trigger, advance
 from controller.core.inference.saying import DIRECT_CAUSES
 from controller.core.report import Change, IncidentReport
 from controller.core.state import SEPARATOR, CoreState
 from controller.core.timings import Timings
+from events.agent import AgentSourceFailed, AgentStarted
 from events.base import Event, Seen, Source
+from events.codec import LATEST
 from events.envelope import Envelope, UnknownEvent
 from events.iscsi import IscsiConnectionFailed, IscsiConnectionRecovered
 from events.nfs import NfsServerReachable, NfsServerUnreachable, NfsSilence
@@ -69,6 +72,30 @@ def test_repeated_evidence_tells_nothing_new() -> None:
     told = play(timeline, *(envelope("a", down(), at, at + 1) for at in range(10)), until=100)
 
     assert [report.change for report in told] == [Change.OPENED]
+
+
+def test_a_started_agent_says_anew_what_it_cannot_see() -> None:
+    """What a source of the agent before it did not see is forgotten: a restart is how that is mended, and nothing else tells of it."""
+    failed = AgentSourceFailed(subject="node/a", seen=Seen(source=Source.AGENT), source="journald", reason="defect of the agent")
+    started = AgentStarted(subject="node/a", seen=Seen(source=Source.AGENT), version="1")
+    timeline = Timeline("c", ["a", "b"])
+    told = play(timeline, envelope("a", failed, 0), envelope("a", started, 120, 2), until=600)
+    assert [(report.cause, report.change) for report in told][-1][1] is Change.RESOLVED
+    told = play(timeline, envelope("a", failed, 700, 3), envelope("b", started, 820, 1), until=1600)
+    assert told[-1].state != "resolved"
+
+
+@pytest.mark.parametrize(("clock", "at"), [(1, 0), (2**63 - 1, 0), (2**63 - 1, LATEST)])
+def test_no_clock_is_too_far_off(clock: int, at: int) -> None:
+    """Whatever an agent's clock says, now and in an event, what it saw becomes an incident with times that can be written."""
+    state, timings, told = CoreState("c"), Timings(), []
+    for number, node in enumerate("abc"):
+        for given in (Heard(node, clock), envelope(node, down(), 0)._replace(observed_at=at)):
+            step(state, given, T0 + number, timings)
+    for second in range(1, 15):
+        told += [one.report for one in step(state, Tick(), T0 + second * SECOND, timings)[1] if isinstance(one, Tell)]
+    assert told
+    assert all(report.opened_at for report in told)
 
 
 def test_late_evidence_does_not_turn_back_time() -> None:

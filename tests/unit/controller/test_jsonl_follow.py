@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from controller.store.database import open_readonly
 from controller.store.errors import StoreBusyError
@@ -154,6 +155,21 @@ async def test_failing_sink_is_retried_and_keeps_its_place(store: Store, failing
     await stop(task)
 
     assert to.cursors == [1, 2, 3, 4, 5]
+
+
+async def test_another_reason_is_said_again(store: Store) -> None:
+    """A sink that stands still for another reason than before says so once: an administrator who made room must see what is left."""
+    stored, to = Stored(), Recorder()
+    with capture_logs() as logs:
+        task = await begun(store, to, stored)
+        for number, failing in enumerate((FileError("no room"), KeyError("nobody expected this")), 1):
+            to.failing = failing
+            await stored.put(store, 1)
+            await until(lambda number=number: to.refused > 3 * number)
+        await stop(task)
+    said = [(one["log_level"], one["event"].partition(",")[0]) for one in logs]
+
+    assert said == [("warning", "stream stands still until it can write again"), ("error", "stream stands still by a defect")]
 
 
 async def test_unsaved_cursor_repeats_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

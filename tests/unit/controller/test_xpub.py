@@ -15,6 +15,7 @@ from controller.core.report import IncidentReport
 from controller.errors import PermanentError
 from controller.store.reading import LogRow
 from controller.stream import xpub
+from controller.stream.record import line
 from controller.stream.xpub import DOMAIN, HIGH_WATER, BindError, XpubSink
 from tests.reports import events, one_incident
 
@@ -228,6 +229,28 @@ async def test_events_are_published_in_turns(sink: XpubSink) -> None:
     task.cancel()
 
     assert turns >= 1200 // xpub._TURN
+
+
+async def test_a_row_that_cannot_be_sent_repeats_nothing(sink: XpubSink, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows come again when one of them fails, so nothing of them was sent by then."""
+    several = rows(3)
+    broken = several[2].cursor
+
+    def breaking(row: LogRow, cluster: str) -> bytes:
+        if row.cursor == broken:
+            raise KeyError("nobody expected this")
+        return line(row, cluster)
+
+    with subscriber(sink, keys, b"") as socket:
+        await subscribed(sink, socket)
+        with monkeypatch.context() as patch:
+            patch.setattr(xpub, "line", breaking)
+            for _ in range(3):
+                with pytest.raises(KeyError):
+                    await sink.write(several)
+        await sink.write(several)
+        got = await received(socket, len(several))
+    assert [record["cursor"] for _, record in got] == [row.cursor for row in several]
 
 
 async def test_endpoint_that_is_taken_is_named(sink: XpubSink, keys: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.base import Event, State
-from events.codec import MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_NAME, decode, encode
+from events.codec import LATEST, MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_NAME, decode, encode
 from events.envelope import SCHEMA_MAJOR, SCHEMA_MINOR, Envelope, Identity, UnknownEvent
 from events.errors import CodecError, MajorVersionError, OversizeError, VocabularyError
 from events.vocabulary import KINDS
@@ -198,14 +198,19 @@ def test_names_are_bounded_texts(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "least"),
-    [("minor", "minor version", 0), ("seq", "sequence", 1), ("observed_at", "observed-at", 0), ("monotonic", "monotonic", 0)],
+    ("name", "words", "least", "most"),
+    [
+        ("minor", "minor version", 0, 2**63 - 1),
+        ("seq", "sequence", 1, 2**63 - 1),
+        ("observed_at", "observed-at", 0, LATEST),
+        ("monotonic", "monotonic", 0, 2**63 - 1),
+    ],
 )
-def test_numbers_are_bounded(name: str, words: str, least: int) -> None:
-    """A number within its bounds passes; below, beyond 63 bits, or no whole number is an error that says which."""
-    for right in (least, 2**63 - 1):
+def test_numbers_are_bounded(name: str, words: str, least: int, most: int) -> None:
+    """A number within its bounds passes; below, beyond 63 bits or what a date can be, or no whole number is an error that says which."""
+    for right in (least, most):
         assert right == getattr(decode(packed(**{name: right, "kind": "new.kind"})), name)
-    for wrong in (least - 1, 2**63, 1.0, True, "1", None):
+    for wrong in (least - 1, most + 1, 1.0, True, "1", None):
         with pytest.raises(CodecError, match=words):
             decode(packed(**{name: wrong}))
 
