@@ -13,6 +13,7 @@ import zmq.asyncio
 import zmq.auth
 from structlog.testing import capture_logs
 
+import controller.ingest
 from controller.access import Access, AllowList, own_keys
 from controller.ingest import DOMAIN, MOST, WAITING, BindError, Delivery, Ingest, Reject
 from events.codec import decode, encode
@@ -302,6 +303,26 @@ async def test_an_envelope_that_cannot_be_read_is_kept(connect: Connect, store: 
     assert items[1][:2] == (2, data)
     assert isinstance(items[1][2], Reject)
     assert reason in items[1][2].reason
+
+
+async def test_an_envelope_that_is_not_read_by_a_defect_is_kept(connect: Connect, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is passed on as it is and acknowledged with the rest: it would come again after each restart and end the controller for ever."""
+    bad = envelopes(1, 3)[1]
+
+    def failing(data: bytes) -> Envelope:
+        if data == bad:
+            raise KeyError("nobody expected this")
+        return decode(data)
+
+    monkeypatch.setattr(controller.ingest, "decode", failing)
+    agent = connect()
+    await agent.greet()
+    await agent.say(batch(1, 3))
+    assert await agent.hear() == Ack(STREAM, 3)
+
+    items = store.deliveries[0].items
+    assert [type(item) for _, _, item in items] == [Envelope, Reject, Envelope]
+    assert items[1] == (2, bad, Reject("the controller fails with it: KeyError: 'nobody expected this'"))
 
 
 @pytest.mark.parametrize(
