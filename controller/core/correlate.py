@@ -143,10 +143,22 @@ def _forget(state: CoreState, envelope: Envelope, event: Event, now: int) -> Non
     if type(event) is NodeBooted:
         for cell in [cell for cell in state.cells.values() if cell.node == envelope.node]:
             forget(state, cell, now)
-    elif type(event) is AgentStarted:  # a source that fails in this agent, too, is told anew
-        for cell in [cell for cell in state.cells.values() if cell.node == envelope.node and cell.aspect == "source"]:
-            forget(state, cell, now)
+    elif type(event) is AgentStarted:
+        _doubt_sources(state, envelope.node, now)
     elif closed := forgotten(event):
         cell_ = state.cells.get(cell_key(envelope.node, *closed))
         if cell_ is not None:
             forget(state, cell_, now)
+
+
+def _doubt_sources(state: CoreState, node: str, now: int) -> None:
+    """Forget in a while what a node's last agent could not see: a source that fails in the new one, too, is told again until then."""
+    for cell in state.cells.values():
+        if cell.node == node and cell.aspect == "source" and cell.answer is Answer.BAD:
+            cell.expires = now + _SEES_WITHIN
+            state.touch("cells", cell.key)
+            look(state, cell.expires)
+
+
+_SEES_WITHIN: Final = 120 * SECOND
+"""Time after which a started agent has told of each source that cannot see: two looks that hang."""

@@ -74,11 +74,19 @@ CALENDAR_READERS: dict[str, str] = {
 """Files that may ask what time it is, with the reason. All others are given the time, or a function that tells it."""
 
 CATCH_ALL: dict[str, str] = {
+    "agent/pipeline.py:Pipeline._classify": "edge of a record: it costs itself alone, and is told as lost",
+    "agent/pipeline.py:Pipeline.run": "edge of a source's task: it is told as failed and begun anew",
     "agent/sources/background.py:Background._work": "the edge of a thread: whoever collects gets it",
     "agent/sources/deadline.py:OneAtATime._work": "edge of a thread: the caller gets the error",
     "agent/sources/handover.py:_Reading.run": "edge of a thread: the consumer gets the error",
+    "agent/spool/spool.py:Spool._try": "edge of a thread's request: whoever asked gets the error",
+    "controller/engine.py:Engine._take": "edge of an event: it is stored unread and acknowledged",
+    "controller/ingest.py:_decode": "edge of an event: it is stored unread and acknowledged",
+    "controller/notify/drain.py:Drain._deliver": "edge of a delivery: it is tried again",
+    "controller/stream/follow.py:follow": "edge of a sink's task: it stands still and says so",
 }
-"""``file:function`` that may catch every exception and go on, with the reason: the edge of a task or thread."""
+"""``file:function`` that may catch every exception and go on, with the reason: the edge of a task or thread, or of one
+item of its work that would come again after each restart (decision 012)."""
 
 
 def sources(*folders: str) -> dict[str, str]:
