@@ -100,12 +100,13 @@ def target_refuses() -> Fault:
 
 
 def secret_rotated(site: Site) -> Fault:
-    """Reset every session after the target's CHAP secret was changed, so that each node logs in anew with the old one.
+    """Restart the portal group after its CHAP secret was changed, so that each node logs in anew with the old one.
 
     The change itself hurts nobody who is logged in; it is made before.
     """
-    # The connections themselves are ended: a rule that rejects resets only what happens to send while it stands.
-    begin, end = "ss -HtK sport = :3260", _secrets(site, SECRET)
+    # All sessions end at once: a rule that rejects resets only what happens to send while it stands.
+    group = f"/sys/kernel/config/target/iscsi/{TARGET}/tpgt_1/enable"
+    begin, end = f"echo 0 > {group}; echo 1 > {group}", _secrets(site, SECRET)
     return Fault(((NAS, begin),), ((NAS, end),), before=((NAS, _secrets(site, "rotatedsecret1")),))
 
 
