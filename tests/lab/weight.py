@@ -17,7 +17,7 @@ echo started $(awk '{{print $16+$17}}' /proc/$pid/stat)
 echo rss $(awk '/^VmRSS/{{print $2}}' /proc/$pid/status)
 echo journal $(awk '/journal( .deleted.)?$/{{of=1; next}} /^[0-9a-f]+-/{{of=0}} of && /^Rss:/{{n+=$2}} END{{print n+0}}' /proc/$pid/smaps)
 echo threads $(awk '/^Threads/{{print $2}}' /proc/$pid/status)
-echo descriptors $(for one in 1 2 3; do ls /proc/$pid/fd | wc -l; sleep 0.3; done | sort -n | head -1)
+echo descriptors $(ls /proc/$pid/fd | wc -l)
 echo processes $(wc -l < /sys/fs/cgroup/system.slice/{UNIT}/cgroup.procs)
 echo late $(systemctl show -P StatusText {UNIT} | sed -n 's/.*at most \\([0-9]*\\) ms late.*/\\1/p')
 """
@@ -29,8 +29,7 @@ class Weight(NamedTuple):
     """The agent at one moment. ``cpu``, that of its children that ended (``started``) and ``at`` in seconds.
 
     ``late`` is how late its event loop is, in ms (p99 of two minutes). ``memory`` is in MB (10^6) what is resident, without the mapped
-    journal, which the kernel takes back at will. ``descriptors`` is the least of three counts within a second: what a look holds open for
-    a moment is not held.
+    journal, which the kernel takes back at will.
     """
 
     at: float
