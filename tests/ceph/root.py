@@ -30,6 +30,8 @@ PACKAGES: Final = (
     "python3", "python3-zmq", "python3-msgpack", "python3-systemd", "python3-pyinotify", "python3-pydantic", "python3-structlog",
     "python3-httpx", "python3-rich", "python3-typer", "python3-pytest", "python3-pytest-asyncio", "python3-pytest-timeout",
     "python3-aiosmtpd", "python3-hypothesis",
+    # what `python -m bench.run --only ceph` takes beside that
+    "python3-psutil", "systemd-journal-remote",
 )  # fmt: skip
 ASYNCORE: Final = "python3-pyasyncore"
 """What pyinotify imports, where Python has it no more: in every release after Debian 12."""
