@@ -17,7 +17,7 @@ from systemd.daemon import notify
 
 from controller import VERSION
 from controller.access import Access, AllowList, own_keys
-from controller.clock import Clock, utc
+from controller.clock import Clock, Steps, utc
 from controller.config import Config, Email, Webhook
 from controller.core.report import Change
 from controller.engine import Engine
@@ -95,7 +95,8 @@ class Controller:
             access = Access(zmq.asyncio.Context.instance(), lists)
             access.start()
             stack.callback(access.stop)
-            engine = Engine(store, config.cluster, config.incidents.timings(), self._wishes(), self._clock)
+            steps = Steps() if self._clock is utc else lambda: 0  # a rehearsal's clock goes by the monotonic one
+            engine = Engine(store, config.cluster, config.incidents.timings(), self._wishes(), self._clock, steps)
             await engine.load()
             # In a rehearsal agents' clocks say nothing of the recorded nodes': only the world's clock can be compared with theirs.
             heard = engine.heard if self._clock is utc else _without_clock(engine.heard)

@@ -16,6 +16,25 @@ def utc() -> int:
     return time.time_ns() // 1000
 
 
+class Steps:
+    """Tells by how many µs the world's clock was set, or this machine slept, since it was asked last; negative when it was set back.
+
+    That is by how much it moved more than the monotonic clock, which nobody sets and which stands still while the machine sleeps.
+    """
+
+    def __init__(self) -> None:
+        self._last = self._apart()
+
+    def __call__(self) -> int:
+        """Return it."""
+        before, self._last = self._last, self._apart()
+        return self._last - before
+
+    @staticmethod
+    def _apart() -> int:
+        return (time.time_ns() - time.monotonic_ns()) // 1000
+
+
 def rehearsal(text: str) -> Clock:
     """Return a clock from ``RFC3339@SPEED[@BEGUN]``: it runs SPEED times as fast, from that time on.
 

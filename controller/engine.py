@@ -18,7 +18,9 @@ import structlog
 
 from controller.core.correlate import Heard, Tick, look_when_due, step, take
 from controller.core.effects import Effect, Tell
+from controller.core.evidence import SECOND
 from controller.core.report import Change, IncidentReport
+from controller.core.set_back import turn_to
 from controller.core.state import CoreState
 from controller.core.timings import Timings
 from controller.errors import TemporaryError, described
@@ -58,7 +60,7 @@ class _Work:
 class Engine:
     """Runs the core over a store. ``performers`` maps a notifier's name to the changes that it wants told.
 
-    ``now`` returns UTC microseconds.
+    ``now`` returns UTC microseconds; ``stepped`` by how many of them it jumped since it was asked last (negative: was set back).
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Engine:
         timings: Timings,
         performers: Mapping[str, Sequence[Change]],
         now: Callable[[], int],
+        stepped: Callable[[], int] = lambda: 0,
     ) -> None:
         self.state = CoreState(cluster)
         self._store = store
         self._timings = timings
         self._performers = performers
         self._now = now
+        self._stepped = stepped
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
         self._heard: dict[str, int] = {}
         self._commits = 0
@@ -83,9 +87,12 @@ class Engine:
         """Take up the state that was stored last, and look at it at once: time has passed."""
         rows = await self._store.load_state()
         self.state.load((table, key, msgpack.unpackb(value)) for table, key, value in rows)
-        now = self._now()
+        self._wake(self._now())
+
+    def _wake(self, now: int) -> None:
+        """Begin after a time in which nobody could be heard, because nobody listened: agents get their full time to report."""
+        turn_to(self.state, now)
         for node in self.state.nodes.values():
-            # While nobody listened nobody could be heard: agents get their full time to report.
             if node.heard:
                 self.state.heard[node.name] = now
                 self.state.awaited.add(node.name)
@@ -153,8 +160,12 @@ class Engine:
         return work
 
     def _apply(self, work: _Work) -> Transaction:
-        now, transaction = self._now(), Transaction(at=self._now())
-        effects: list[Effect] = []
+        now = self._now()
+        transaction, effects = Transaction(at=now), list[Effect]()
+        if abs(ahead := self._stepped()) >= SECOND:
+            log.warning("time jumped: the clock was set, or this machine slept", seconds=round(ahead / SECOND, 1))
+            if ahead > 0:
+                self._wake(now)
         for node in sorted({*work.heard, *(one.delivery.node for one in work.deliveries)}):
             effects += step(self.state, Heard(node, work.heard.get(node, 0)), now, self._timings)[1]
         for waiting in work.deliveries:

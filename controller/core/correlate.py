@@ -17,12 +17,12 @@ from controller.core.facts import KINDS as FACTS
 from controller.core.happenings import happenings
 from controller.core.intake import answer, forget, look, meant
 from controller.core.look import look_now
+from controller.core.set_back import turn_to
 from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
 from controller.core.timings import Timings
 from events.agent import AgentStarted
 from events.base import Event, State
 from events.cluster import NodeBooted
-from events.codec import LATEST
 from events.envelope import Envelope, UnknownEvent
 
 
@@ -63,6 +63,7 @@ def step(state: CoreState, given: Input, now: int, timings: Timings) -> tuple[Co
 
 def take(state: CoreState, given: Input, now: int, timings: Timings) -> None:
     """Take in one input, without a look at the verdict: what :func:`step` does first."""
+    turn_to(state, now)
     match given:
         case Envelope():
             _take(state, given, now, timings)
@@ -120,7 +121,10 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
     node, event = envelope.node, envelope.event
     known = state.nodes.get(node)
     if known is not None and known.ahead:
-        envelope = envelope._replace(observed_at=min(max(envelope.observed_at - known.ahead, 0), LATEST))
+        envelope = envelope._replace(observed_at=max(envelope.observed_at - known.ahead, 0))
+    if envelope.observed_at > now:
+        # Written by a clock that was wrong then, and may be right by now: what lay in the future would outrank all that comes until then.
+        envelope = envelope._replace(observed_at=now)
     if isinstance(event, UnknownEvent):
         return
     if type(event) in FACTS:

@@ -156,6 +156,16 @@ class Facts:
         del table[key]
         return [(kind, key)]
 
+    def latest(self) -> int:
+        """Return when the newest was observed (UTC µs), 0 without any."""
+        return max((fact.at for table in self._tables.values() for fact in table.values()), default=0)
+
+    def move(self, by: int) -> None:
+        """Take all times back by this many µs."""
+        for table in self._tables.values():
+            for fact in table.values():
+                fact.at = max(1, fact.at - by)
+
     def dump(self, name: str) -> dict[str, Any] | None:
         """Return a fact as plain data by its :func:`record_name`, None when it is gone."""
         kind_text, _, key = name.partition(" ")

@@ -150,6 +150,8 @@ class CoreState:
         """Grows with every change of a cell or fact: what was judged at one version is right until the next."""
         self.judged: tuple[tuple[int, frozenset[str]], list[Verdict]] | None = None
         """The verdicts of the last look, where time alone does not change them. Not stored: they are found again."""
+        self.now = 0
+        """The time of the last step, controller's clock. After :meth:`load` the latest time that is known."""
         self.holds = False
         """Whether a verdict waits for more evidence. Not stored: a restart looks at once."""
         self.look_at: int | None = None
@@ -194,6 +196,10 @@ class CoreState:
                 self._table(table)[key] = _RECORDS[table](record)
         for cell in self.cells.values():
             self.meet(cell)
+        times = [cell.seen for cell in self.cells.values()]
+        times += [incident.changed_at for incident in self.incidents.values()]
+        times += [node.heard for node in self.nodes.values()]
+        self.now = max((*times, self.facts.latest()), default=0)
 
     def meet(self, cell: Cell) -> None:
         """Let the topology know of the way that a new cell tells of: a session's portal and target."""

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from controller.clock import rehearsal, utc
+from controller.clock import Steps, rehearsal, utc
 
 BEGIN = 1_795_402_260_000_000
 """2026-11-23T02:51:00Z in UTC µs."""
@@ -53,3 +53,19 @@ def test_anything_else_is_refused(text: str) -> None:
     """What is no time with a zone and a speed is refused at once, not when the clock is first read."""
     with pytest.raises(ValueError, match=r"."):
         rehearsal(text)
+
+
+def test_a_clock_that_was_set_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of the world's clock are told in both directions, each once; time that passes is none."""
+    wall, monotonic = [5_000_000_000], [2_000_000_000]
+    monkeypatch.setattr(time, "time_ns", lambda: wall[0])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: monotonic[0])
+    steps = Steps()
+
+    told = []
+    for passed, moved in ((1, 1), (1, 3601), (1, 1), (1, -599), (1, 1)):
+        monotonic[0] += passed * 1_000_000_000
+        wall[0] += moved * 1_000_000_000
+        told.append(steps() // 1_000_000)
+
+    assert told == [0, 3600, 0, -600, 0]
