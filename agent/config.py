@@ -5,12 +5,13 @@ On a node of a Proxmox VE cluster an empty file works but for the controller's a
 
 from __future__ import annotations
 
+import re
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agent.errors import PermanentError
 from events.problems import problems
@@ -27,6 +28,17 @@ class Group(BaseModel):
     """Base of all groups: immutable; an unknown field is an error, so that a typo is not silently the default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _endpoint(text: str) -> str:
+    """Return what ZeroMQ can connect to."""
+    found = _ENDPOINT.fullmatch(text)
+    if not found or (found["port"] and int(found["port"]) not in range(1, 65536)):
+        raise ValueError(f"expected tcp://<name or address>:<port>, such as tcp://192.0.2.5:5601 or tcp://[2001:db8::5]:5601 (is {text!r:.80})")
+    return text
+
+
+_ENDPOINT: Final = re.compile(r"tcp://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]):(?P<port>\d{1,5})|ipc://\S+")
 
 
 def _short_hostname() -> str:
@@ -172,8 +184,8 @@ class Spool(Group):
 class Controller(Group):
     """One controller; events go to each, and each acknowledges on its own."""
 
-    endpoint: Annotated[str, Field(pattern=r"^(tcp://.+:\d+|ipc://.+)$")]
-    """ZeroMQ endpoint, ``tcp://host:5601``."""
+    endpoint: Annotated[str, AfterValidator(_endpoint)]
+    """ZeroMQ endpoint, ``tcp://host:5601``; an IPv6 address in brackets."""
     public_key_file: Path
     """The controller's public key (``controller.key``)."""
     name: str = ""

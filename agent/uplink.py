@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 import structlog
@@ -103,12 +104,12 @@ class Uplink:
 
         :raises agent.spool.SpoolDamagedError: when the spool turns out to be damaged.
         """
-        pause = FIRST_PAUSE
+        pause, attempts = FIRST_PAUSE, count()
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         while True:
             began = loop.time()
             try:
-                await asyncio.create_task(self._hold(), name=f"session {self.peer.name}")
+                await asyncio.create_task(self._hold(next(attempts)), name=f"session {self.peer.name}")
             except* TemporaryError as group:
                 self._complain(group)
             self.connected = False
@@ -120,9 +121,9 @@ class Uplink:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads reconnects
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _hold(self) -> None:
+    async def _hold(self, attempt: int) -> None:
         """Hold one session until something of it fails."""
-        async with _connected(self.peer, self.identity) as (socket, monitor), asyncio.TaskGroup() as tasks:
+        async with _connected(self.peer, self.identity, by_ipv6(self.peer.endpoint, attempt)) as (socket, monitor), asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(monitor), name="watch")
             tasks.create_task(_Session(self, socket).run(), name="session")
 
@@ -172,11 +173,20 @@ def _leaves(group: BaseExceptionGroup[TemporaryError]) -> Iterator[BaseException
             yield error
 
 
+def by_ipv6(endpoint: str, attempt: int) -> bool:
+    """Tell whether to connect over IPv6. libzmq takes one kind of address only, so a name is tried as both, in turns."""
+    transport, _, host = endpoint.partition("://")
+    if transport != "tcp" or host.startswith("["):
+        return transport == "tcp"
+    return any(char.isalpha() for char in host) and attempt % 2 == 1
+
+
 @asynccontextmanager
-async def _connected(peer: Peer, identity: Identity) -> AsyncIterator[tuple[zmq.asyncio.Socket, zmq.asyncio.Socket]]:
+async def _connected(peer: Peer, identity: Identity, ipv6: bool) -> AsyncIterator[tuple[zmq.asyncio.Socket, zmq.asyncio.Socket]]:
     """Give a connecting socket and its monitor; nothing of both is left afterwards."""
     socket = zmq.asyncio.Context.instance().socket(zmq.DEALER)
     socket.linger = 0
+    socket.ipv6 = ipv6
     socket.sndhwm = WINDOW * 4
     socket.curve_serverkey = peer.public_key
     socket.curve_publickey, socket.curve_secretkey = identity.public_key, identity.secret_key
@@ -188,7 +198,10 @@ async def _connected(peer: Peer, identity: Identity) -> AsyncIterator[tuple[zmq.
     monitor = socket.get_monitor_socket()
     monitor.linger = 0
     try:
-        socket.connect(peer.endpoint)
+        try:
+            socket.connect(peer.endpoint)
+        except zmq.ZMQError as error:
+            raise UplinkError(f"cannot be connected to: {error}") from error
         yield socket, monitor
     finally:
         socket.disable_monitor()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,6 +83,8 @@ class AllowList:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.names: dict[bytes, str] = {}
+        self.removed: Callable[[], None] = lambda: None
+        """Called in the event loop when a key is allowed no more: whoever connected with it is connected still."""
         self._seen: _Stamp | None = None
         self._due = 0.0
         self._reading: asyncio.Future[None] | None = None
@@ -97,20 +100,23 @@ class AllowList:
         if self._reading is None:
             if loop.time() < self._due:
                 return
-            self.reload()
+            self._begin(self._seen)
         if self._reading is not None:
             await asyncio.wait((self._reading,), timeout=_PATIENCE)
 
     def reload(self) -> None:
-        """Begin to read the directory anew, if it has changed. Call it in the event loop."""
+        """Begin to read the directory anew, whether it seems changed or not, and say anew what is wrong. Call it in the event loop."""
+        self._begin(None)
+
+    def _begin(self, seen: _Stamp | None) -> None:
         loop = asyncio.get_running_loop()
         self._due = loop.time() + _LOOK_EVERY
         if self._reading is None:
             self._reading = loop.create_future()
-            threading.Thread(target=self._work, args=(loop, self._reading), name="allow-list", daemon=True).start()
+            threading.Thread(target=self._work, args=(seen, loop, self._reading), name="allow-list", daemon=True).start()
 
-    def _work(self, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-        found = _read(self.directory, self._seen)
+    def _work(self, seen: _Stamp | None, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
+        found = _read(self.directory, seen)
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             loop.call_soon_threadsafe(self._finish, found, done)
 
@@ -122,13 +128,16 @@ class AllowList:
 
     def _apply(self, found: _Found | None) -> None:
         if found is not None:
+            before = self.names
             self._seen, self.names, wrong = found
+            if before.keys() - self.names.keys():
+                self.removed()
             for reason in wrong:
                 log.warning("not allowed in", reason=reason)
 
 
-_Stamp = tuple[tuple[str, int, int], ...]
-"""Name, µs of the last change and size of each key file."""
+_Stamp = tuple[tuple[str, int, int, int, int], ...]
+"""Name, µs of the last change of content and of rights, inode and size of each key file."""
 _Found = tuple[_Stamp, dict[bytes, str], list[str]]
 """Stamp of the directory, names by key, and what is wrong with some files."""
 
@@ -140,7 +149,9 @@ def _read(directory: Path, seen: _Stamp | None) -> _Found | None:
         for file in sorted(directory.glob("*.key")):
             with suppress(OSError):  # deleted just now
                 files.append((file, file.stat()))
-    stamp = tuple((file.name, stat.st_mtime_ns // 1000, stat.st_size) for file, stat in files)
+    stamp = tuple(
+        (file.name, stat.st_mtime_ns // 1000, stat.st_ctime_ns // 1000, stat.st_ino, stat.st_size) for file, stat in files
+    )
     if stamp == seen:
         return None
     names: dict[bytes, str] = {}

@@ -106,6 +106,8 @@ class Controller:
             await store.keep_performers(set(notifiers))
             for sink in sinks:
                 stack.callback(sink.close)
+                if isinstance(sink, XpubSink):
+                    lists[STREAM].removed = sink.turn_away
             for notifier in notifiers.values():
                 if isinstance(notifier, WebhookNotifier):
                     stack.push_async_callback(notifier.close)

@@ -57,6 +57,13 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+def _hidden(path: Path) -> Path:
+    """The same for a file with a secret. Errors do not repeat it: it may be the secret itself."""
+    if not path.is_absolute():
+        raise ValueError("expected a path from the root on: it names the file with the secret, not the secret")
+    return path
+
+
 def _some(what: str) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     """Return a check that a list is not empty; it runs only when every element is right, so nothing is said twice."""
 
@@ -72,6 +79,7 @@ def _some(what: str) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400 * 3650)]
 Count = Annotated[int, Field(strict=True)]
 File = Annotated[Path, AfterValidator(_absolute)]
+SecretFile = Annotated[Path, AfterValidator(_hidden)]
 # No full stop: the name is part of a webhook's id, where a full stop ends the id (Standard Webhooks 1.0.0, signature scheme).
 Name = Annotated[
     str, _like("[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "expected 1 to 63 letters, digits, hyphens or underscores, a letter or digit first")
@@ -158,14 +166,14 @@ class Notifier(Group):
     changes: Annotated[tuple[Change, ...], AfterValidator(_some("change"))] = _ALL_CHANGES
     """Which changes of an incident it is told."""
     give_up_after: Seconds = 86_400.0
-    """Seconds after which an undelivered notice becomes a dead letter: a receiver gone for hours loses nothing."""
+    """Seconds after which an undelivered notice becomes a dead letter, tried ten times at least: a receiver gone for hours loses nothing."""
 
 
 class Webhook(Notifier):
     """A receiver of signed HTTP POSTs (Standard Webhooks 1.0.0)."""
 
     url: Url
-    secret_files: tuple[File, ...] = ()
+    secret_files: tuple[SecretFile, ...] = ()
     """Files with a secret ``whsec_<base64>`` each; several during rotation: the receiver accepts any."""
     timeout: Annotated[Seconds, Field(le=120)] = 10.0
     """Seconds for the whole request."""
@@ -188,7 +196,7 @@ class Email(Notifier):
     security: Literal["none", "starttls", "tls"] = "starttls"
     """``starttls`` upgrades (ports 25, 587), ``tls`` is implicit (port 465). ``none`` only for a local relay."""
     username: str = ""
-    password_file: File | None = None
+    password_file: SecretFile | None = None
     sender: Address
     """Address that mails come from."""
     to: Annotated[tuple[Address, ...], AfterValidator(_some("address"))]

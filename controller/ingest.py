@@ -17,6 +17,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
+from controller.endpoint import on_ipv6
 from controller.errors import PermanentError, described
 from events.codec import decode
 from events.envelope import Envelope
@@ -134,6 +135,7 @@ class Ingest:
         socket.curve_server = True
         socket.curve_publickey, socket.curve_secretkey = self._keys
         socket.zap_domain = DOMAIN.encode()
+        socket.ipv6 = on_ipv6(self._bind)
         try:
             socket.bind(self._bind)
         except zmq.ZMQError as error:

@@ -235,7 +235,7 @@ class SmtpReceiver(Receiver):
         self.sessions = 0
         self._implicit = implicit
         self._login = login
-        self._recipients = recipients or {}
+        self.recipients = recipients or {}
 
     async def _listen(self) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -249,7 +249,7 @@ class SmtpReceiver(Receiver):
             reader = asyncio.StreamReader()
             return asyncio.StreamReaderProtocol(reader, lambda _, writer: self._serve(reader, writer, _Mute(mishap)))
         return _TrackedSmtp(
-            _Mailbox(self.mails, mishap, self._recipients, login=self._login is not None),
+            _Mailbox(self.mails, mishap, self.recipients, login=self._login is not None),
             self._transports,
             hostname="receiver.test",
             tls_context=None if self._implicit else self._tls,

@@ -25,6 +25,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Bound of the pause in seconds after the first failure, and at most. The pause is anything up to it (full jitter), so that a
 receiver that comes back meets a trickle, not all at once."""
 _SHORTEST_PAUSE: Final = 0.1
+_LONGEST_WISH: Final = 3600.0
+"""Seconds that a receiver may have us wait (see the webhook's Retry-After). What is due later was put off by a clock that was set back since."""
+FEWEST: Final = 10
+"""Attempts before a notice is given up, four minutes of them: a clock that was set forward has not tried for a day."""
 RETRY: Final = 1.0
 """Seconds between attempts to write to a store that has no room."""
 _TAKE: Final = 32
@@ -78,7 +82,8 @@ class Drain:
     async def once(self) -> float:
         """Deliver what is due; return the seconds until more is due (0: look again at once)."""
         rows = await self._store.pending(self.name, _TAKE)
-        due = [row for row in rows if row.next_at <= self._now()]
+        now = self._now()
+        due = [row for row in rows if not now < row.next_at <= now + int(_LONGEST_WISH * 1_000_000)]
         for row in due:
             await self._deliver(row)
         if due:
@@ -124,7 +129,7 @@ class Drain:
 
     async def _again(self, row: PendingRow, error: TemporaryDeliveryError) -> None:
         now = self._now()
-        if now - row.created_at >= self._give_up_after:
+        if now - row.created_at >= self._give_up_after and row.attempts + 1 >= FEWEST:
             await self._give_up(row, f"given up after {row.attempts + 1} attempts: {error}")
             return
         pause = max(_SHORTEST_PAUSE, error.retry_after or 0.0, self._chance.uniform(0.0, backoff(row.attempts)))

@@ -26,6 +26,8 @@ from controller.notify.render import mail
 from controller.notify.trust import client_context
 
 _CHANGES: Final = {change.value for change in Change}
+_PARTLY: Final = 256
+"""Mails of which it is remembered who took them, while others are to be tried again."""
 _ADDRESSES: Final = 3
 """Into so many parts a session's time is cut when its server is looked for."""
 
@@ -58,6 +60,8 @@ class EmailNotifier:
         self._sender = sender
         self._to = to
         self._changes = frozenset(changes)
+        self._taken: dict[str, frozenset[str]] = {}
+        """Recipients that took a mail which others are still to get, by its key. A restart forgets them: they get it twice, recognizably."""
         client_context(server.ca_file)
         _read_password(server.password_file)
 
@@ -70,11 +74,29 @@ class EmailNotifier:
         session = _Session(self._server)
         try:
             async with asyncio.timeout(self._server.timeout):
-                return await asyncio.wrap_future(session.start(letter))
+                return self._answer(message.key, await asyncio.wrap_future(session.start(letter, self._left(message.key))))
         except TimeoutError:
             raise TemporaryDeliveryError(f"not done within {self._server.timeout:g} s") from None
         finally:
             session.end()
+
+    def _left(self, key: str) -> tuple[str, ...]:
+        """Return who is still to get a mail."""
+        return tuple(one for one in self._to if one not in self._taken.get(key, ()))
+
+    def _answer(self, key: str, refused: _Refused) -> str:
+        """Return the answer for the record, or say who is to be tried again: whoever took the mail is not offered it twice."""
+        taken = frozenset(self._to) - frozenset(refused)
+        if not taken:
+            raise _judged(list(refused.values()))
+        but = "".join(f", but for {name} {_reply(*reply)}" for name, reply in sorted(refused.items()))
+        if any(_may_pass(code) for code, _ in refused.values()):
+            self._taken[key] = taken
+            while len(self._taken) > _PARTLY:
+                del self._taken[next(iter(self._taken))]
+            raise TemporaryDeliveryError(f"accepted{but}")
+        self._taken.pop(key, None)
+        return f"accepted{but}"
 
     def _first(self, report: IncidentReport) -> int:
         """Return the number of the change whose mail began the thread: the first one that we are told."""
@@ -90,11 +112,11 @@ class _Session:
         self.smtp: smtplib.SMTP | None = None
         self.ended = False
 
-    def start(self, letter: EmailMessage) -> Future[str]:
-        """Deliver a mail; the future has the server's answer or a delivery error."""
-        future: Future[str] = Future()
+    def start(self, letter: EmailMessage, to: tuple[str, ...]) -> Future[_Refused]:
+        """Deliver a mail; the future has who was refused, or a delivery error."""
+        future: Future[_Refused] = Future()
         future.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it: the thread sets it whatever happens
-        threading.Thread(target=self._work, args=(letter, future), name="smtp", daemon=True).start()
+        threading.Thread(target=self._work, args=(letter, to, future), name="smtp", daemon=True).start()
         return future
 
     def end(self) -> None:
@@ -105,13 +127,13 @@ class _Session:
             with suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not SSLSocket's, which would change what the thread is using
 
-    def _work(self, letter: EmailMessage, future: Future[str]) -> None:
+    def _work(self, letter: EmailMessage, to: tuple[str, ...], future: Future[_Refused]) -> None:
         try:
-            future.set_result(self._deliver(letter))
+            future.set_result(self._deliver(letter, to))
         except ControllerError as error:
             future.set_exception(error)
 
-    def _deliver(self, letter: EmailMessage) -> str:
+    def _deliver(self, letter: EmailMessage, to: tuple[str, ...]) -> _Refused:
         try:
             session = self._open()
         except ControllerError as error:
@@ -125,7 +147,7 @@ class _Session:
         except UnicodeError:
             raise TemporaryDeliveryError("username and password must be ASCII") from None  # its text would show a part of them
         try:
-            return _offer(session, letter)
+            return _offer(session, letter, to)
         finally:
             with suppress(OSError):
                 session.quit()  # how it takes leave says nothing of the mail, which it has taken or refused
@@ -171,31 +193,38 @@ class _OverTls(_Plain, smtplib.SMTP_SSL):
     """The same with TLS from the first byte on."""
 
 
-def _offer(session: smtplib.SMTP, letter: EmailMessage) -> str:
+def _offer(session: smtplib.SMTP, letter: EmailMessage, to: tuple[str, ...]) -> _Refused:
     try:
-        refused = session.send_message(letter)
+        return session.send_message(letter, to_addrs=to)
     except smtplib.SMTPResponseException as error:
         raise _judged([(error.smtp_code, error.smtp_error)]) from error
     except smtplib.SMTPRecipientsRefused as error:
-        raise _judged(list(error.recipients.values())) from error
+        return error.recipients
     except smtplib.SMTPNotSupportedError as error:
         raise PermanentDeliveryError(f"the server cannot take this mail: {error}") from error
     except (ValueError, MessageError) as error:
         raise PermanentDeliveryError(f"cannot be written as a mail: {type(error).__name__}: {error}") from error
     except OSError as error:
         raise TemporaryDeliveryError(f"{type(error).__name__}: {error}") from error
-    return "accepted" + "".join(f", but for {name} {_reply(*reply)}" for name, reply in sorted(refused.items()))
 
 
-def _judged(replies: list[tuple[int, bytes | str]]) -> TemporaryDeliveryError | PermanentDeliveryError:
+_Refused = dict[str, tuple[int, bytes]]
+"""Replies to recipients that were refused, by address."""
+
+
+def _judged(replies: Sequence[tuple[int, bytes | str]]) -> TemporaryDeliveryError | PermanentDeliveryError:
     """Read what a mail was refused with (RFC 5321 §4.2.1): 4yz may be tried again, 5yz not.
 
     Of several recipients the most hopeful reply counts. A missing login (530, RFC 4954 §6) is the configuration's fault, not the mail's.
     """
     for code, reason in replies:
-        if not 500 <= code < 600 or code == _LOGIN_REQUIRED:
+        if _may_pass(code):
             return TemporaryDeliveryError(_reply(code, reason))
     return PermanentDeliveryError(_reply(*replies[0]))
+
+
+def _may_pass(code: int) -> bool:
+    return not 500 <= code < 600 or code == _LOGIN_REQUIRED
 
 
 _LOGIN_REQUIRED: Final = 530

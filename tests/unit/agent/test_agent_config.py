@@ -78,10 +78,23 @@ def test_all_problems_are_told_at_once(file: Path) -> None:
         assert any(part in line for line in lines), (part, lines)
 
 
-@pytest.mark.parametrize("endpoint", ["192.168.1.5:5601", "tcp://192.168.1.5", "tcp://:5601", "http://a:5601", "tcp://a:port"])
+@pytest.mark.parametrize(
+    "endpoint", [
+        "192.168.1.5:5601", "tcp://192.168.1.5", "tcp://:5601", "http://a:5601", "tcp://a:port",
+        "tcp://10.0.0.10/:5601", "tcp://a b:5601", "tcp://a:65536", "tcp://a:0", "tcp://*:5601", "tcp://fd00::10:5601", "tcp://[fd00::10:5601",
+    ],
+)  # fmt: skip
 def test_endpoints_that_cannot_be_are_refused(file: Path, endpoint: str) -> None:
     """An endpoint without scheme, host or port is found when the file is read, not when nothing arrives."""
     assert "uplink.controllers[0].endpoint: " in refusal(file, LEAST.replace("tcp://192.168.1.5:5601", endpoint))[0]
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://controller.example.com:5601", "tcp://[fe80::1%vmbr0]:5601", "tcp://[fd00::10]:5601", "ipc:///run/c"])
+def test_every_kind_of_endpoint_is_taken(file: Path, endpoint: str) -> None:
+    """A name, an IPv6 address with or without its interface, and a socket of this machine are taken as they stand."""
+    file.write_text(LEAST.replace("tcp://192.168.1.5:5601", endpoint))
+
+    assert load_config(file).uplink.controllers[0].endpoint == endpoint
 
 
 def test_two_controllers_need_two_names(file: Path) -> None:

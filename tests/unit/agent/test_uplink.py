@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 import agent.uplink
 from agent.spool import Limits, Spool
-from agent.uplink import BATCH, TROUBLE, WINDOW, Identity, Peer, Uplink, UplinkError
+from agent.uplink import BATCH, TROUBLE, WINDOW, Identity, Peer, Uplink, UplinkError, by_ipv6
 from events.codec import decode
 from events.wire import Ack, EventBatch, Heartbeat, Hello, Message, Refused, Rewind, Welcome, pack, unpack
 from tests.observed import observed
@@ -28,6 +28,7 @@ class Controller:
 
     def __init__(self, endpoint: str, keys: tuple[bytes, bytes] = SERVER) -> None:
         self.socket = zmq.asyncio.Context.instance().socket(zmq.ROUTER)
+        self.socket.ipv6 = "[" in endpoint
         self.socket.linger = 0
         self.socket.curve_server = True
         self.socket.curve_publickey, self.socket.curve_secretkey = keys
@@ -267,6 +268,42 @@ async def test_a_controller_that_comes_later_is_found(spool: Spool, endpoint: st
                 await until(lambda: not uplink.connected)
     reasons = [entry["reason"] for entry in logs if entry["event"] == "no session with controller"]
     assert reasons[:2] == ["cannot be reached", "connection lost"]
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this kernel has no IPv6")
+async def test_a_controller_at_an_ipv6_address_is_reached(spool: Spool) -> None:
+    """A session is held with a controller whose endpoint is an IPv6 address."""
+    controller = Controller("tcp://[::1]:*")
+    endpoint = str(controller.socket.getsockopt_string(zmq.LAST_ENDPOINT))
+    try:
+        async with linked(spool, endpoint) as uplink:
+            await controller.welcome()
+            await until(lambda: uplink.connected)
+    finally:
+        controller.socket.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("tcp://192.168.1.5:5601", [False, False]),
+        ("tcp://[fd00::10]:5601", [True, True]),
+        ("tcp://controller.example.com:5601", [False, True]),
+        ("ipc:///run/controller", [False, False]),
+    ],
+)
+def test_a_name_is_tried_as_both_kinds_of_address(endpoint: str, expected: list[bool]) -> None:
+    """An address says what it is; a name may have either kind, and is tried as IPv4 first."""
+    assert [by_ipv6(endpoint, attempt) for attempt in range(2)] == expected
+
+
+async def test_an_endpoint_that_cannot_be_ends_the_attempt_and_not_the_agent(spool: Spool) -> None:
+    """What ZeroMQ refuses to connect to is told as the session's trouble, and tried again."""
+    with capture_logs() as logs:
+        async with linked(spool, "tcp://10.0.0.10/:5601"):
+            await until(lambda: logs)
+            await asyncio.sleep(0.5)
+    assert [entry["reason"].partition(":")[0] for entry in logs] == ["cannot be connected to"]
 
 
 async def test_a_wrong_key_is_told_apart(spool: Spool, endpoint: str) -> None:

@@ -302,6 +302,22 @@ async def test_record_says_who_was_refused() -> None:
     assert receiver.mails[0].recipients == TO[1:]
 
 
+@pytest.mark.parametrize("at_last", ["", "550 unknown"])
+async def test_who_is_refused_for_now_gets_the_mail_later(at_last: str) -> None:
+    """One of two recipients is greylisted: the mail is tried again for that one alone, and the record says how it ended."""
+    with SmtpReceiver(recipients={TO[0]: "450 greylisted"}) as receiver:
+        sender = notifier(server(receiver.port))
+        with pytest.raises(TemporaryDeliveryError, match=f"^accepted, but for {TO[0]} SMTP 450: greylisted$"):
+            await sender.send(message(one_incident()[0]))
+        receiver.recipients[TO[0]] = at_last
+        answer = await sender.send(message(one_incident()[0]))
+        others = await sender.send(message(one_incident()[1])) if not at_last else ""
+
+    assert answer == (f"accepted, but for {TO[0]} SMTP 550: unknown" if at_last else "accepted")
+    assert [mail.recipients for mail in receiver.mails] == ([TO[1:]] if at_last else [TO[1:], TO[:1], TO])
+    assert others == ("" if at_last else "accepted")
+
+
 @pytest.mark.parametrize("mishap", [Hang(), Drip()])
 async def test_deadline_is_for_the_whole_session(mishap: Mishap) -> None:
     """A server that says nothing, or another line for ever, is given up at the deadline, and nothing of the session stays."""

@@ -90,6 +90,35 @@ async def test_changes_of_the_directory_count_at_once(tries: Tries, tmp_path: Pa
     assert await tries("pve2") == "renamed"
 
 
+async def test_a_key_that_becomes_readable_counts_at_once(tries: Tries, tmp_path: Path, allowed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key file that could not be read and is only given other rights is let in at the next handshake, and at a reload if nothing shows."""
+    real, denied = controller.access._load, [True]
+
+    def load(file: Path) -> tuple[bytes, bytes | None]:
+        if denied[0] and file.name == "pve2.key":
+            raise KeyFileError(f"{file}: cannot be read: Permission denied")
+        return real(file)
+
+    monkeypatch.setattr(controller.access, "_load", load)
+    shutil.copy(tmp_path / "pve2.key", allowed)
+    assert await tries("pve2") is None
+    denied[0] = False
+    assert await tries("pve2") is None  # nothing shows that anything changed
+    (allowed / "pve2.key").chmod(0o640)
+    assert await tries("pve2") == "pve2"
+
+
+async def test_a_reload_reads_what_seems_unchanged(tmp_path: Path, allowed: Path) -> None:
+    """A reload reads every file anew, and says anew what is wrong with them."""
+    (allowed / "broken.key").write_bytes(b"\xff\xfe")
+    listed = AllowList(allowed)
+    with capture_logs() as logs:
+        for _ in range(2):
+            listed.reload()
+            await listed.refresh()
+    assert [entry["reason"].partition(":")[0] for entry in logs] == [str(allowed / "broken.key")] * 2
+
+
 async def test_a_hanging_directory_holds_nobody_up_for_long(tries: Tries, allowed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the directory's file system hangs, what was read last counts; the event loop turns, and one thread waits."""
     monkeypatch.setattr(controller.access, "_PATIENCE", 0.2)

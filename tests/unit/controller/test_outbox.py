@@ -259,6 +259,33 @@ async def test_what_waited_too_long_is_still_tried(store: Store, clock: Clock) -
     assert ids(receiver) == expected(one_incident())
 
 
+async def test_a_clock_that_is_set_back_delays_nothing(store: Store, clock: Clock) -> None:
+    """What was put off while the clock was hours ahead is tried at once when it is right again."""
+    clock.pass_by(5 * GIVE_UP)
+    await put(store, one_incident()[:1], clock)
+    with HttpReceiver(Answer(503)) as receiver:
+        async with notifier(receiver) as to:
+            sender = drain(store, clock, to)
+            await sender.once()
+            clock.pass_by(-5 * GIVE_UP)
+            await sender.once()
+
+    assert [row[2:] for row in rows(store)] == [("sent", 2)]
+
+
+async def test_a_clock_that_is_set_forward_gives_nothing_up(store: Store, clock: Clock) -> None:
+    """A notice that failed once before the clock jumped by a day has not been tried for a day: it gets its attempts."""
+    await put(store, one_incident()[:1], clock)
+    with HttpReceiver(Answer(503), Answer(503)) as receiver:
+        async with notifier(receiver) as to:
+            sender = drain(store, clock, to)
+            await sender.once()
+            clock.pass_by(12 * GIVE_UP)
+            await work(sender, clock, settled(store), most=13 * GIVE_UP)
+
+    assert [row[2:] for row in rows(store)] == [("sent", 3)]
+
+
 async def test_gone_for_good_is_not_tried_again(store: Store, clock: Clock) -> None:
     """410 Gone makes a dead letter at once (Standard Webhooks: stop sending)."""
     await put(store, one_incident()[:1], clock)

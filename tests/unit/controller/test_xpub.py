@@ -258,3 +258,46 @@ async def test_endpoint_that_is_taken_is_named(sink: XpubSink, keys: Path) -> No
     with pytest.raises(BindError, match=sink.endpoint) as caught:
         XpubSink(sink.endpoint, own_keys(keys, "controller"), "pve")
     assert isinstance(caught.value, PermanentError)
+
+
+async def test_who_is_taken_off_the_list_gets_nothing_more(context: zmq.asyncio.Context, keys: Path) -> None:
+    """A subscriber whose key is taken away is cut off before the next record; the others come back and get it."""
+    zmq.auth.create_certificates(keys, "other")
+    (keys / "other.key").rename(keys / "subscribers" / "other.key")
+    listed = AllowList(keys / "subscribers")
+    access = Access(context, {DOMAIN: listed})
+    access.start()
+    sink = XpubSink("tcp://127.0.0.1:*", own_keys(keys, "controller"), "pve")
+    listed.removed = sink.turn_away
+    try:
+        with subscriber(sink, keys, b"") as stays, subscriber(sink, keys, b"", name="other") as leaves:
+            await subscribed(sink, stays)
+            await subscribed(sink, leaves)
+            (keys / "subscribers" / "other.key").unlink()
+            listed.reload()
+            await listed.refresh()
+            await sink.write(rows(3))
+            got = await received(stays, 3)
+            late = []
+            while await leaves.poll(300):
+                late.append((await leaves.recv_multipart())[0])
+    finally:
+        sink.close()
+        access.stop()
+    assert [record["cursor"] for _, record in got] == [1, 2, 3]
+    assert set(late) <= {b"gap.probe"}
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this kernel has no IPv6")
+@pytest.mark.parametrize(("bind", "hosts"), [("tcp://[::1]:*", ["[::1]"]), ("tcp://*:*", ["[::1]", "127.0.0.1"])])
+async def test_published_over_ipv6(access: Access, keys: Path, bind: str, hosts: list[str]) -> None:
+    """A sink bound to an IPv6 address is reached there; one bound to any address by IPv4 and by IPv6."""
+    made = XpubSink(bind, own_keys(keys, "controller"), "pve")
+    try:
+        for host in hosts:
+            made.endpoint = f"tcp://{host}:{made.endpoint.rpartition(':')[2]}"
+            with subscriber(made, keys, b"") as socket:
+                socket.ipv6 = host.startswith("[")
+                await subscribed(made, socket)
+    finally:
+        made.close()
