@@ -11,7 +11,7 @@ from pathlib import Path
 
 from controller import VERSION
 from controller.access import own_keys
-from controller.app import run
+from controller.app import check_files, run
 from controller.clock import rehearsal, utc
 from controller.config import ConfigError, load_config
 from controller.errors import ControllerError
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("run", "run until SIGTERM"),
-        ("check-config", "check the configuration and say what is wrong"),
+        ("check-config", "check the configuration and the files that it names, and say what is wrong"),
         ("keys", "make the controller's key pair if there is none, and print where its public key is"),
     ):
         command = commands.add_parser(name, help=text)
@@ -34,20 +34,25 @@ def main(arguments: list[str] | None = None) -> int:
         if name == "run":
             command.add_argument("--rehearse", metavar="TIME@SPEED", help="a clock for rehearsing recorded journals; never in production")
     chosen = parser.parse_args(arguments)
+    clock = utc
+    if chosen.command == "run" and chosen.rehearse:
+        try:
+            clock = rehearsal(chosen.rehearse)
+        except ValueError as error:
+            parser.error(f"--rehearse: {error}")
     try:
         config = load_config(chosen.config)
         if chosen.command == "run":
-            return run(config, rehearsal(chosen.rehearse) if chosen.rehearse else utc)
+            return run(config, clock)
         if chosen.command == "keys":
             own_keys(config.ingest.key_dir, "controller")
             print(config.ingest.key_dir / "controller.key")
         else:
+            check_files(config)
             print(f"{chosen.config}: ok")
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 3
-    except ValueError as error:
-        parser.error(f"--rehearse: {error}")
     except ControllerError as error:
         print(f"faultline-controller: {error}", file=sys.stderr)
         return 1

@@ -21,13 +21,14 @@ from controller.clock import Clock, Steps, utc
 from controller.config import Config, Email, Webhook
 from controller.core.report import Change
 from controller.engine import Engine
-from controller.errors import ControllerError, TemporaryError
+from controller.errors import ControllerError, PermanentError, TemporaryError
 from controller.ingest import DOMAIN as INGEST
 from controller.ingest import Ingest
 from controller.logs import configure
 from controller.notify.base import Notifier
 from controller.notify.drain import Drain
 from controller.notify.email import EmailNotifier, Server
+from controller.notify.trust import client_context
 from controller.notify.webhook import WebhookNotifier, read_secret
 from controller.store.retention import Retention
 from controller.store.store import Store
@@ -58,6 +59,23 @@ def run(config: Config, clock: Clock) -> int:
             log.error("cannot go on", error=str(error))
         code = 1
     return code
+
+
+def check_files(config: Config) -> None:
+    """Open the files with secrets and certificate authorities that a start needs, as the user who asks.
+
+    :raises ControllerError: the first that is missing or holds something else.
+    """
+    for webhook in config.webhook:
+        for file in webhook.secret_files:
+            read_secret(file)
+        client_context(webhook.ca_file)
+    for email in config.email:
+        EmailNotifier(_server(email), email.sender, email.to, email.changes)
+
+
+def _server(one: Email) -> Server:
+    return Server(one.host, one.port, one.security, one.username, one.password_file, one.timeout, one.ca_file)
 
 
 def _leaves(group: BaseExceptionGroup[ControllerError]) -> Iterator[BaseException]:
@@ -150,8 +168,7 @@ class Controller:
                 secrets = [read_secret(file) for file in one.secret_files]
                 yield name, WebhookNotifier(one.url, secrets, one.timeout, one.ca_file, VERSION)
             else:
-                server = Server(one.host, one.port, one.security, one.username, one.password_file, one.timeout, one.ca_file)
-                yield name, EmailNotifier(server, one.sender, one.to, one.changes)
+                yield name, EmailNotifier(_server(one), one.sender, one.to, one.changes)
 
     def _drain(self, name: str, notifier: Notifier, store: Store, engine: Engine) -> Drain:
         give_up_after = dict(self._named())[name].give_up_after
@@ -173,6 +190,10 @@ class Controller:
                     await asyncio.sleep(0.1)
             except TemporaryError as error:
                 log.warning("cannot prune", error=str(error))
+            except PermanentError as error:
+                # A damaged page among the oldest rows: what is new needs none of them, and an hour later it is no better.
+                log.error("old rows can be pruned no more: the database grows", error=str(error))
+                return
             await asyncio.sleep(_PRUNE_EVERY)
 
     async def _watchdog(self, engine: Engine) -> None:

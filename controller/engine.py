@@ -25,9 +25,11 @@ from controller.core.state import CoreState
 from controller.core.timings import Timings
 from controller.errors import TemporaryError, described
 from controller.ingest import Delivery, Reject
+from controller.store.errors import StoreUnusableError
 from controller.store.store import Store
 from controller.store.transaction import Advance, Gap, OutboxRow, RejectRow, StateRow, Transaction
 from events.envelope import Envelope
+from events.errors import CodecError
 
 log = structlog.get_logger()
 
@@ -86,7 +88,12 @@ class Engine:
     async def load(self) -> None:
         """Take up the state that was stored last, and look at it at once: time has passed."""
         rows = await self._store.load_state()
-        self.state.load((table, key, msgpack.unpackb(value)) for table, key, value in rows)
+        try:
+            self.state.load((table, key, msgpack.unpackb(value)) for table, key, value in rows)
+        except (LookupError, TypeError, ValueError, msgpack.UnpackException, CodecError) as error:
+            raise StoreUnusableError(
+                f"{self._store.path}: holds what this version does not know ({described(error)}): go back to the version that wrote it"
+            ) from error
         self._wake(self._now())
 
     def _wake(self, now: int) -> None:

@@ -246,7 +246,7 @@ def show_mail(console: Console, mails: list[Any]) -> None:
 def poke(console: Console, place: Path) -> None:
     """Say what else can be looked at."""
     command = f".venv/bin/faultline {{}} --config {place}/controller.toml"
-    console.print("\n[bold]To look further[/] (with [bold]make demo HOLD=1[/] it stays up):")
+    console.print("\n[bold]To look further[/] (with [bold]make demo HOLD=1[/] it stays up):", markup=True)
     for text in (
         "status",
         "incidents --all",
@@ -270,7 +270,8 @@ def main() -> int:
     place = Path(tempfile.mkdtemp(prefix="faultline-demo-"))
     demo = Demo(place, console)
     try:
-        console.print(f"[bold]Three nodes, one NAS, seven faults[/], recorded on 2026-11-23, happen again {SPEED:.0f} times as fast.")
+        console.print("[bold]Three nodes, one NAS, seven faults[/], recorded on 2026-11-23,", end=" ", markup=True)
+        console.print(f"happen again {SPEED:.0f} times as fast.")
         console.print(f"One controller and three agents start in {place}; times below are the recording's.\n")
         demo.prepare()
         shown = demo.watch(demo.start())
@@ -279,7 +280,7 @@ def main() -> int:
         show_webhook(console, next(call for call in demo.web.calls), place / "webhook.secret")
         show_mail(console, demo.mail.mails)
         result = score(read_truth(RECORDINGS / "truth.jsonl"), shown)
-        console.print("\n[bold]Against what really was broken[/]:", end="")
+        console.print("\n[bold]Against what really was broken[/]:", end="", markup=True)
         console.print(render.scores(result))
         poke(console, place)
         if hold:

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 import typer
 from rich.padding import Padding
 
+from agent.errors import AgentError
 from controller.core.report import Change, IncidentReport
+from controller.errors import ControllerError
 from faultline import check_command, draw, parse, render, view, whatif
 from faultline.cluster import cluster_name, facts
 from faultline.errors import CommandError, InputError
@@ -122,6 +124,13 @@ def main() -> None:
         # The reader of our output went away, as `head` does.
         sys.stderr.close()
         sys.exit(0)
+    except (ControllerError, AgentError) as error:
+        print(f"faultline: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"faultline: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich.text import Text
 from rich.tree import Tree
 
 from controller.core.topology.names import split
@@ -99,14 +100,14 @@ def _guest_counts(found: Topology) -> Counter[str]:
 
 def _tree(found: Topology) -> Tree:
     counts, below = _guest_counts(found), edges(found)
-    tree = Tree(f"[bold]{len(found.nodes)} node(s), {len(found.storages)} storage(s), {len(found.guests)} guest(s)[/]")
+    tree = Tree(Text(f"{len(found.nodes)} node(s), {len(found.storages)} storage(s), {len(found.guests)} guest(s)", style="bold"))
     for name in sorted(found.storages):
         storage = found.storages[name]
         where = "all nodes" if storage.nodes is None else ", ".join(storage.nodes)
         notes = [storage.type, where, *(["shared"] if storage.shared else ["local"]), *(["disabled"] if storage.disabled else [])]
-        branch = tree.add(f"[bold]storage/{name}[/] ({'; '.join(notes)}), {counts[f'storage/{name}']} guest(s)")
+        branch = tree.add(Text.assemble((f"storage/{name}", "bold"), f" ({'; '.join(notes)}), {counts[f'storage/{name}']} guest(s)"))
         _grow(branch, f"storage/{name}", below, {f"storage/{name}"})
-    networks = tree.add("[bold]nodes[/]")
+    networks = tree.add(Text("nodes", style="bold"))
     for node in found.nodes:
         known = found.networks.get(node)
         networks.add(f"node/{node}: {', '.join(known.connected()) if known else 'its agent told no addresses'}")

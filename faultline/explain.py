@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -84,7 +83,7 @@ def _signs(signs: Iterable[Evidence], nodes: int) -> RenderableType:
     for node, mine in by_node[:_MOST_NODES]:
         rows = list(dict.fromkeys((said(one), one.at[11:19], one.excerpt) for one in mine))
         for number, (words, when, excerpt) in enumerate(rows[:_MOST_SIGNS]):
-            table.add_row("" if number else f"  {node}", when, escape(words), escape(excerpt))
+            table.add_row("" if number else f"  {node}", when, words, excerpt)
         if len(rows) > _MOST_SIGNS:
             table.add_row("", "", f"and {counted(len(rows) - _MOST_SIGNS, 'further sign')}")
     if (more := max(nodes, len(by_node)) - len(by_node[:_MOST_NODES])) > 0:
@@ -100,8 +99,8 @@ def _rivals(report: IncidentReport) -> Iterator[RenderableType]:
         table = Table.grid(padding=(0, 2))
         table.add_row("  probability", "score", "")
         for one in report.alternatives:
-            table.add_row(f"  {percent(one.confidence)}", f"{one.score:+.1f}", escape(f"{_fault(one)}:"))
-            table.add_row("", "", escape(f"  {one.reason}"))
+            table.add_row(f"  {percent(one.confidence)}", f"{one.score:+.1f}", f"{_fault(one)}:")
+            table.add_row("", "", f"  {one.reason}")
         yield table
     rest = 1 - report.confidence - sum(one.confidence for one in report.alternatives)
     if rest >= _REST:

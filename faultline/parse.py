@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from faultline import render
 from faultline.errors import InputError
@@ -65,21 +64,14 @@ def _print(console: Console, config: StorageConfig) -> None:
             ", ".join(sorted(one.content)),
             "  ".join(f"{key}={value}" for key, value in shown.items()),
         )
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
+        table.add_row(*cells)
     console.print(table)
-    console.print(f"digest {config.digest}", style="dim", highlight=False)
+    console.print(f"digest {config.digest}", style="dim")
     for warning in config.public_warnings:
-        console.print(f"warning: {_printable(warning)}", style="yellow", markup=False, highlight=False)
+        console.print(f"warning: {warning}", style="yellow")
     for broken in config.broken:
         console.print(
-            f"broken: section '{broken.id}' (line {broken.line} to {broken.end}): {_printable(broken.reason)}."
+            f"broken: section '{broken.id}' (line {broken.line} to {broken.end}): {broken.reason}."
             " Proxmox VE gives up on all storages of every node until it is repaired.",
             style="bold red",
-            markup=False,
-            highlight=False,
         )
-
-
-def _printable(text: str) -> str:
-    """Escape what would steer the terminal."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -93,7 +94,7 @@ def incidents(reports: Sequence[IncidentReport]) -> RenderableType:
     for one in reports:
         colour = _SEVERITIES[one.severity] if one.state != "resolved" else "green"
         nodes = ", ".join(one.nodes) if len(one.nodes) <= 4 else f"{len(one.nodes)} nodes"
-        table.add_row(clock(one.opened_at), one.id, Text(one.state, style=colour), one.cause, escape(one.entity), nodes)
+        table.add_row(clock(one.opened_at), one.id, Text(one.state, style=colour), one.cause, one.entity, nodes)
     return table
 
 
@@ -129,7 +130,7 @@ def status(facts: Mapping[str, Any]) -> RenderableType:
     if facts["notifiers"]:
         table = Table("notifier", "waiting", "told", "given up", "last trouble", box=None, pad_edge=False, header_style="dim")
         for one in facts["notifiers"]:
-            table.add_row(one["name"], str(one["pending"]), str(one["sent"]), str(one["dead"]), escape(one["last_error"] or "-"))
+            table.add_row(one["name"], str(one["pending"]), str(one["sent"]), str(one["dead"]), one["last_error"] or "-")
         parts += [Text(""), table]
     for gap in facts["gaps"]:
         text = f"lost for good: {gap['node']} stream {gap['stream']} sequences {gap['first']} to {gap['last']}: {gap['reason']}"
@@ -158,15 +159,33 @@ def scores(score: Score) -> RenderableType:
             verdict = Text("left no line, nothing named", style="dim")
         else:
             verdict = Text(match.incident, style="green")
-        table.add_row(f"{fault.start:%H:%M:%S}", fault.cause, escape(fault.entity), verdict)
+        table.add_row(f"{fault.start:%H:%M:%S}", fault.cause, fault.entity, verdict)
     summary = Text(f"precision {score.precision:.2f}  recall {score.recall:.2f}", style="bold")
     extra = [Text(f"not one of the faults: {one}", style="red") for one in score.spurious]
     return Group(Text(""), table, *extra, summary)
 
 
+class _Console(Console):
+    """Writes what others named: storages, exports, log lines. Brackets and colons in it are text, and nothing of it steers the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render it with what would steer the terminal written out."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control or _is_plain(segment.text) else Segment(_printable(segment.text), segment.style)
+
+
+def _printable(text: str) -> str:
+    """Return a text with control characters, and what turns the writing around, written out."""
+    return "".join(char if _is_plain(char) else f"\\x{ord(char):02x}" for char in text)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() or all(char == "\n" or char.isprintable() or unicodedata.category(char) == "Zs" for char in text)
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console that writes whole lines when its output is no terminal."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    made = _Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = 240  # a file or pipe has no width to fit into
     return made

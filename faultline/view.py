@@ -98,11 +98,9 @@ def _one(
         return
     console.print(draw(found))
     if told:
-        console.print("\n[bold]Told[/]")
+        console.print("\nTold", style="bold")
         for one in told:
-            console.print(
-                f"  change {one['change']}  {one['notifier']}  {one['state']}  {one['at'] or ''}  {one['answer'] or ''}", markup=False
-            )
+            console.print(f"  change {one['change']}  {one['notifier']}  {one['state']}  {one['at'] or ''}  {one['answer'] or ''}")
 
 
 def _moment(at: int | None) -> str | None:

@@ -91,7 +91,7 @@ def _print(console: Console, state: CoreState, found: Impact) -> None:
     _guests(console, found)
     entities = sorted(name for name, state_ in found.entities.items() if state_ is State.FAILED and not name.startswith("access/"))
     if entities:
-        console.print(f"  Takes along: {', '.join(entities[:20])}", markup=False, highlight=False)
+        console.print(f"  Takes along: {', '.join(entities[:20])}")
     console.print(f"  {_sentence(state, found)}", style="bold")
 
 
@@ -102,7 +102,7 @@ def _storages(console: Console, found: Impact) -> None:
             for word, nodes in (("gone on", one.failed), ("without redundancy on", one.degraded), ("works on", one.works))
             if nodes
         ]
-        console.print(f"  storage {one.storage}: {'; '.join(parts)}", markup=False, highlight=False)
+        console.print(f"  storage {one.storage}: {'; '.join(parts)}")
 
 
 def _nodes(names: tuple[str, ...], most: int = 8) -> str:

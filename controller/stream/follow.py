@@ -48,8 +48,6 @@ async def follow(sink: Sink, store: Store, wait: Callable[[], Awaitable[None]], 
                 # Apart from the write: what was written is not written again because its cursor cannot be stored now.
                 await store.save_sink_cursor(sink.name, cursor)
                 saved = cursor
-        except PermanentError:
-            raise
         except Exception as error:  # noqa: BLE001  # the edge of a sink's work: what one cannot write must not end all others
             if described(error) != said:
                 said = described(error)
@@ -71,6 +69,8 @@ def _say(sink: str, cursor: int, error: Exception) -> None:
     """Say why a sink stands still."""
     if isinstance(error, TemporaryError):
         log.warning("stream stands still until it can write again", sink=sink, reason=str(error))
+    elif isinstance(error, PermanentError):
+        log.error("stream stands still: what it has still to write cannot be read", sink=sink, behind=cursor, reason=str(error))
     else:
         log.error("stream stands still by a defect, which should be reported", sink=sink, behind=cursor, exc_info=error)
 

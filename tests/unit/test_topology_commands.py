@@ -109,3 +109,16 @@ def test_directory_that_is_no_copy(tmp_path: Path) -> None:
 
     assert isinstance(error, InputError)
     assert str(tmp_path) in str(error)
+
+
+def test_names_with_brackets_show_as_they_are(tmp_path: Path) -> None:
+    """IPv6 portals and exports whose names hold brackets show whole in the tree and in the list of domains."""
+    pve = tmp_path / "pve"
+    shutil.copytree(PVE, pve)
+    nfs = "nfs: odd\n\tserver 10.1.3.9\n\texport /srv/[/old]\n\tcontent images\n\n"
+    (pve / "storage.cfg").write_text(f"{nfs}iscsi: six\n\tportal [fd00::1]:3260\n\ttarget iqn.2003-01.org:100:x\n\tcontent none\n")
+    for command in ("topology", "domains"):
+        result = CliRunner().invoke(app, [command, "--pve", str(pve)])
+        assert result.exit_code == 0, result.exception
+        assert "iscsi-portal/[fd00::1]:3260" in result.stdout
+        assert "/srv/[/old]" in result.stdout

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.store.database import open_readonly
-from controller.store.errors import StoreBusyError
+from controller.store.errors import StoreBusyError, StoreUnusableError
 from controller.store.reading import LogRow
 from controller.store.retention import Retention
 from controller.store.store import Store
@@ -141,7 +141,7 @@ async def test_goes_on_where_it_was(store: Store) -> None:
     assert to.cursors == list(range(1, 11))
 
 
-@pytest.mark.parametrize("failing", [FileError("no room"), KeyError("nobody expected this")])
+@pytest.mark.parametrize("failing", [FileError("no room"), KeyError("nobody expected this"), StoreUnusableError("malformed")])
 async def test_failing_sink_is_retried_and_keeps_its_place(store: Store, failing: Exception) -> None:
     """While a sink cannot write, be it by a defect, its cursor stays, so that retention keeps its rows; then it gets all of them."""
     stored, to = Stored(), Recorder()
