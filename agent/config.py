@@ -34,7 +34,7 @@ def _endpoint(text: str) -> str:
     """Return what ZeroMQ can connect to."""
     found = _ENDPOINT.fullmatch(text)
     if not found or (found["port"] and int(found["port"]) not in range(1, 65536)):
-        raise ValueError(f"expected tcp://<name or address>:<port>, such as tcp://192.0.2.5:5601 or tcp://[2001:db8::5]:5601 (is {text!r:.80})")
+        raise ValueError(f"expected tcp://<name or address>:<port>, an IPv6 address in brackets, or ipc://<path> (is {text!r:.80})")
     return text
 
 

@@ -123,7 +123,8 @@ class Uplink:
 
     async def _hold(self, attempt: int) -> None:
         """Hold one session until something of it fails."""
-        async with _connected(self.peer, self.identity, by_ipv6(self.peer.endpoint, attempt)) as (socket, monitor), asyncio.TaskGroup() as tasks:
+        connected = _connected(self.peer, self.identity, by_ipv6(self.peer.endpoint, attempt))
+        async with connected as (socket, monitor), asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(monitor), name="watch")
             tasks.create_task(_Session(self, socket).run(), name="session")
 

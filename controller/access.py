@@ -149,9 +149,7 @@ def _read(directory: Path, seen: _Stamp | None) -> _Found | None:
         for file in sorted(directory.glob("*.key")):
             with suppress(OSError):  # deleted just now
                 files.append((file, file.stat()))
-    stamp = tuple(
-        (file.name, stat.st_mtime_ns // 1000, stat.st_ctime_ns // 1000, stat.st_ino, stat.st_size) for file, stat in files
-    )
+    stamp = tuple((file.name, stat.st_mtime_ns // 1000, stat.st_ctime_ns // 1000, stat.st_ino, stat.st_size) for file, stat in files)
     if stamp == seen:
         return None
     names: dict[bytes, str] = {}

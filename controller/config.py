@@ -58,7 +58,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _hidden(path: Path) -> Path:
-    """The same for a file with a secret. Errors do not repeat it: it may be the secret itself."""
+    """Return the path of a file with a secret, from the root on. Errors do not repeat it: it may be the secret itself."""
     if not path.is_absolute():
         raise ValueError("expected a path from the root on: it names the file with the secret, not the secret")
     return path
@@ -166,7 +166,7 @@ class Notifier(Group):
     changes: Annotated[tuple[Change, ...], AfterValidator(_some("change"))] = _ALL_CHANGES
     """Which changes of an incident it is told."""
     give_up_after: Seconds = 86_400.0
-    """Seconds after which an undelivered notice becomes a dead letter, tried ten times at least: a receiver gone for hours loses nothing."""
+    """Seconds after which an undelivered notice is a dead letter, tried ten times at least: a receiver gone for hours loses nothing."""
 
 
 class Webhook(Notifier):

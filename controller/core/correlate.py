@@ -12,7 +12,7 @@ from typing import Final
 
 from controller.core.desk import SOON
 from controller.core.effects import Effect
-from controller.core.evidence import SECOND, Answer, Reading, forgotten, readings
+from controller.core.evidence import MOUNTS, SECOND, Answer, Reading, export_server, forgotten, overtaken, readings
 from controller.core.facts import KINDS as FACTS
 from controller.core.happenings import happenings
 from controller.core.intake import answer, forget, look, meant
@@ -24,6 +24,7 @@ from events.agent import AgentStarted
 from events.base import Event, State
 from events.cluster import NodeBooted
 from events.envelope import Envelope, UnknownEvent
+from events.host import NodeMounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,9 @@ _CLOCK_NOISE: Final = SECOND // 2
 
 def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> None:
     node, event = envelope.node, envelope.event
-    known = state.nodes.get(node)
-    if known is not None and known.ahead:
-        envelope = envelope._replace(observed_at=max(envelope.observed_at - known.ahead, 0))
-    if envelope.observed_at > now:
-        # Written by a clock that was wrong then, and may be right by now: what lay in the future would outrank all that comes until then.
-        envelope = envelope._replace(observed_at=now)
     if isinstance(event, UnknownEvent):
         return
+    envelope = _by_our_clock(state, envelope, now)
     if type(event) in FACTS:
         state.learn(event, envelope.observed_at)
     elif node not in state.nodes:  # who only tells facts may be a copy of files
@@ -136,10 +132,23 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
         if answer(state, node, reading, envelope.observed_at, event.seen.excerpt, envelope):
             soon = SOON if state.holds else SECOND
             look(state, now + (timings.settle if reading.answer is Answer.BAD and not state.holds else soon))
+    if (over := overtaken(event)) is not None:
+        _let_go(state, cell_key(node, *over), envelope.observed_at, now)
     if event.state is State.INFO:
         _forget(state, envelope, event, now)
         for happening in happenings(event, node, envelope.observed_at, state.facts):
             state.happen(happening)
+
+
+def _by_our_clock(state: CoreState, envelope: Envelope, now: int) -> Envelope:
+    """Return an envelope with the time at which it was observed by the controller's clock."""
+    known, at = state.nodes.get(envelope.node), envelope.observed_at
+    if known is not None:
+        at = max(at - known.ahead, 0)
+    if at >= now + SECOND:
+        # Written by a clock that was wrong then, and may be right by now: what lay in the future would outrank all that comes until then.
+        at = now
+    return envelope if at == envelope.observed_at else envelope._replace(observed_at=at)
 
 
 def _forget(state: CoreState, envelope: Envelope, event: Event, now: int) -> None:
@@ -149,10 +158,27 @@ def _forget(state: CoreState, envelope: Envelope, event: Event, now: int) -> Non
             forget(state, cell, now)
     elif type(event) is AgentStarted:
         _doubt_sources(state, envelope.node, now)
+    elif type(event) is NodeMounts:
+        _unmounted(state, envelope.node, event, now)
     elif closed := forgotten(event):
         cell_ = state.cells.get(cell_key(envelope.node, *closed))
         if cell_ is not None:
             forget(state, cell_, now)
+
+
+def _let_go(state: CoreState, key: str, at: int, now: int) -> None:
+    """Forget a bad word that is older than what was observed at ``at``."""
+    cell = state.cells.get(key)
+    if cell is not None and cell.answer is Answer.BAD and cell.seen <= at:
+        forget(state, cell, now)
+
+
+def _unmounted(state: CoreState, node: str, found: NodeMounts, now: int) -> None:
+    """Forget what a node's kernel said of servers of which it has nothing mounted any more: nobody else will take that back."""
+    servers = {f"nfs-server/{export_server(f'nfs-export/{one.source}')}" for one in found.mounted}
+    for cell in list(state.cells.values()):
+        if (cell.node, cell.aspect, cell.via) == (node, "reach", MOUNTS) and cell.answer is Answer.BAD and cell.entity not in servers:
+            forget(state, cell, now)
 
 
 def _doubt_sources(state: CoreState, node: str, now: int) -> None:

@@ -178,8 +178,8 @@ def _of_mount(export: str, answer: Answer) -> Reading:
 
 
 def export_server(export: str) -> str:
-    """Return the server of an export (an entity) as it is named there."""
-    return export.partition("/")[2].partition(":/")[0]
+    """Return the server of an export (an entity) as it is named there; of an IPv6 address without brackets, as servers are named."""
+    return export.partition("/")[2].partition(":/")[0].strip("[]")
 
 
 def _map_degraded(event: Event) -> Readings:
@@ -366,12 +366,12 @@ def readings(envelope: Envelope, event: Event) -> Readings:
         answer = Answer.BAD if event.state is State.BAD else Answer.OK
         return (Reading(f"cluster/{envelope.cluster}", event.aspect, answer),)
     found = _READERS.get(kind, _PLAIN)(event)
-    return _probed(found) if event.seen.source in _PROBES else found
+    return _probed(found) if event.seen.source in PROBES else found
 
 
-_PROBES: Final = frozenset({Source.NFS, Source.ISCSI, Source.MULTIPATH, Source.LVM, Source.CEPH})
+PROBES: Final = frozenset({Source.NFS, Source.ISCSI, Source.MULTIPATH, Source.LVM, Source.CEPH})
 """Sources that look all the time: that they say nothing means something."""
-_PROBE_LASTS: Final = 200
+PROBE_LASTS: Final = 200
 """What a probe finds bad it says again each minute; after three minutes without a word the thing is looked at no more."""
 _NOTICES: Final[dict[tuple[str, str], int]] = {
     ("nfs-server", "reach"): 3,
@@ -398,10 +398,20 @@ def _probed(found: Readings) -> Readings:
     return tuple(
         one._replace(
             notices=one.notices or _NOTICES.get((one.entity.partition("/")[0], one.aspect), _PROBE_NOTICES),
-            lasts=one.lasts or (_PROBE_LASTS if one.answer is Answer.BAD else 0),
+            lasts=one.lasts or (PROBE_LASTS if one.answer is Answer.BAD else 0),
         )
         for one in found
     )
+
+
+def overtaken(event: Event) -> tuple[str, str, str] | None:
+    """Return (entity, aspect, way) of a bad word that nobody will take back, and that an event shows to be no longer true.
+
+    The kernel says that a server answers again only to a request that still waits. After ``umount -f`` none does.
+    """
+    if type(event) is nfs.NfsMountResponsive:
+        return f"nfs-server/{export_server(_subject(event))}", "reach", MOUNTS
+    return None
 
 
 def forgotten(event: Event) -> tuple[str, str, str] | None:

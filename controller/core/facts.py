@@ -6,7 +6,7 @@ events, so that there is one form of each. Nothing is judged here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
@@ -160,11 +160,12 @@ class Facts:
         """Return when the newest was observed (UTC µs), 0 without any."""
         return max((fact.at for table in self._tables.values() for fact in table.values()), default=0)
 
-    def move(self, by: int) -> None:
-        """Take all times back by this many µs."""
+    def move(self, was: Callable[[int], int]) -> list[Changed]:
+        """Give every fact another time; return all of them."""
         for table in self._tables.values():
             for fact in table.values():
-                fact.at = max(1, fact.at - by)
+                fact.at = was(fact.at)
+        return [(kind, key) for kind, table in self._tables.items() for key in table]
 
     def dump(self, name: str) -> dict[str, Any] | None:
         """Return a fact as plain data by its :func:`record_name`, None when it is gone."""

@@ -6,7 +6,7 @@ the reasons that people read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -199,12 +199,12 @@ class Recent:
             touched.append(oldest)
         return touched
 
-    def move(self, by: int) -> list[str]:
-        """Take all times back by this many µs; return the keys of what was moved, old and new."""
+    def move(self, was: Callable[[int], int]) -> list[str]:
+        """Give everything another time; return the keys of what was moved, old and new."""
         before = list(self.all.values())
         touched = list(self.all)
         for one in before:
-            one.at = max(1, one.at - by)
+            one.at = was(one.at)
         self.all = {one.key: one for one in before}
         return [*touched, *self.all]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from controller.core.evidence import SECOND, Answer, Reading
+from controller.core.evidence import PROBE_LASTS, PROBES, SECOND, Answer, Reading
 from controller.core.state import Cell, CoreState, cell_key
-from events.envelope import Envelope
+from events.base import Source
+from events.envelope import Envelope, UnknownEvent
 
 CALM: Final = 10 * SECOND
 """What goes bad again within this was never well: multipath's checker restores a path to a LUN that is gone every 5 s, and loses it."""
@@ -48,7 +49,6 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
     """
     key = cell_key(node, reading.entity, reading.aspect, reading.via)
     cell = state.cells.get(key)
-    lasting = at + reading.lasts * SECOND if reading.lasts else 0
     if cell is None:
         cell = state.cells[key] = Cell(
             node, reading.entity, reading.aspect, reading.via, reading.layer, Answer.UNKNOWN, since=at, seen=at, notices=reading.notices
@@ -57,6 +57,12 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
     if at < cell.seen:
         return False
     cell.seen = at
+    if reading.answer is Answer.BAD and origin is not None and (source := _source(origin)) in PROBES:
+        cell.probe = source.value
+    # Of what is looked at all the time a daemon's or the kernel's word lasts no longer than a probe's: the thing may be gone by now,
+    # and then nobody will ever say that it is well.
+    lasts = reading.lasts or (PROBE_LASTS if cell.probe and reading.answer is Answer.BAD else 0)
+    lasting = at + lasts * SECOND if lasts else 0
     if reading.notices is not None:
         cell.notices = reading.notices
     if _flaps(state, cell, reading, at):
@@ -83,10 +89,14 @@ def answer(state: CoreState, node: str, reading: Reading, at: int, excerpt: str,
     return True
 
 
+def _source(origin: Envelope) -> Source | None:
+    return None if isinstance(origin.event, UnknownEvent) else origin.event.seen.source
+
+
 def _renew(state: CoreState, cell: Cell, at: int, lasting: int) -> bool:
     """Take a word that was said before; return whether that shows that it was no accident."""
-    if cell.expires:
-        # What holds until told otherwise outranks what must be renewed.
+    if cell.expires or cell.probe:
+        # What holds until told otherwise outranks what must be renewed, but for what is looked at all the time.
         cell.expires = lasting
         state.touch("cells", cell.key)
     if cell.answer is not Answer.BAD or cell.repeated or at <= cell.since:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from controller.core.desk import Desk
 from controller.core.effects import Effect, WakeAt
-from controller.core.evidence import ROOT, Answer, Reading
+from controller.core.evidence import PROBE_LASTS, ROOT, SECOND, Answer, Reading
 from controller.core.incident import IncidentState, Trigger
 from controller.core.inference.consequences import follows
 from controller.core.inference.scene import Scene
@@ -14,7 +14,7 @@ from controller.core.inference.verdict import Verdict, judge
 from controller.core.intake import answer, meant, settle_down
 from controller.core.matching import match
 from controller.core.report import Change
-from controller.core.state import CONTROLLER, Cell, CoreState, Incident
+from controller.core.state import CONTROLLER, Cell, CoreState, Incident, cell_key
 from controller.core.timings import Timings
 
 
@@ -51,12 +51,22 @@ def _verdicts(desk: Desk) -> list[Verdict]:
 def _expire(desk: Desk) -> None:
     for cell in desk.state.cells.values():
         if cell.expires and cell.answer is Answer.BAD:
-            if cell.expires <= desk.now:
+            if cell.expires <= desk.now and _cannot_look(desk.state, cell):
+                cell.expires = desk.now + PROBE_LASTS * SECOND
+                desk.state.touch("cells", cell.key)
+                desk.again(cell.expires)
+            elif cell.expires <= desk.now:
                 cell.answer, cell.since, cell.expires, cell.calm = Answer.UNKNOWN, desk.now, 0, 0
                 desk.state.version += 1
                 desk.state.touch("cells", cell.key)
             else:
                 desk.again(cell.expires)
+
+
+def _cannot_look(state: CoreState, cell: Cell) -> bool:
+    """Tell whether what looks at this fails on its node: then that it says nothing more does not mean that it is over."""
+    source = state.cells.get(cell_key(cell.node, f"node/{cell.node}", "source", cell.probe)) if cell.probe else None
+    return source is not None and source.answer is Answer.BAD
 
 
 def _silences(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from controller.core.causes import Cause
-from controller.core.evidence import Answer
+from controller.core.evidence import SECOND, Answer
 from controller.core.facts import Facts, record_name
 from controller.core.happenings import Happening, Recent
 from controller.core.incident import IncidentState
@@ -63,6 +63,8 @@ class Cell:
     excerpt: str = ""
     origin: str = ""
     """Identity of the event that brought this answer."""
+    probe: str = ""
+    """The source that looks at this all the time, empty while none ever called it bad: what it calls bad it calls so again each minute."""
 
     key: str = field(init=False, repr=False, compare=False)
     """Its stable key, under which it is stored: the parts never change, and a verdict asks for it thousands of times."""
@@ -151,7 +153,7 @@ class CoreState:
         self.judged: tuple[tuple[int, frozenset[str]], list[Verdict]] | None = None
         """The verdicts of the last look, where time alone does not change them. Not stored: they are found again."""
         self.now = 0
-        """The time of the last step, controller's clock. After :meth:`load` the latest time that is known."""
+        """The time of the last step, controller's clock. After :meth:`load` the latest that it can have been."""
         self.holds = False
         """Whether a verdict waits for more evidence. Not stored: a restart looks at once."""
         self.look_at: int | None = None
@@ -196,10 +198,11 @@ class CoreState:
                 self._table(table)[key] = _RECORDS[table](record)
         for cell in self.cells.values():
             self.meet(cell)
-        times = [cell.seen for cell in self.cells.values()]
+        times = [cell.seen - SECOND for cell in self.cells.values()]
         times += [incident.changed_at for incident in self.incidents.values()]
         times += [node.heard for node in self.nodes.values()]
-        self.now = max((*times, self.facts.latest()), default=0)
+        # Nodes' clocks may be ahead by less than that, which is never put right.
+        self.now = max(0, *times, self.facts.latest() - SECOND)
 
     def meet(self, cell: Cell) -> None:
         """Let the topology know of the way that a new cell tells of: a session's portal and target."""

@@ -26,7 +26,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 receiver that comes back meets a trickle, not all at once."""
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_WISH: Final = 3600.0
-"""Seconds that a receiver may have us wait (see the webhook's Retry-After). What is due later was put off by a clock that was set back since."""
+"""Seconds that a receiver may have us wait (the webhook's Retry-After). What is due later was put off before the clock was set back."""
 FEWEST: Final = 10
 """Attempts before a notice is given up, four minutes of them: a clock that was set forward has not tried for a day."""
 RETRY: Final = 1.0

@@ -61,7 +61,7 @@ class EmailNotifier:
         self._to = to
         self._changes = frozenset(changes)
         self._taken: dict[str, frozenset[str]] = {}
-        """Recipients that took a mail which others are still to get, by its key. A restart forgets them: they get it twice, recognizably."""
+        """Recipients that took a mail which others are still to get, by its key. A restart forgets them: they get it twice."""
         client_context(server.ca_file)
         _read_password(server.password_file)
 

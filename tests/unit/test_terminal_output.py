@@ -13,7 +13,7 @@ from agent.errors import TemporaryError as AgentError
 from controller.store.errors import StoreUnusableError
 from faultline import render, view
 from faultline.__main__ import main
-from faultline.cluster import CommandError
+from faultline.errors import CommandError
 from tests.reports import one_incident
 
 STEERING = "failed - \x1b]0;owned\x07\x1b[2J\x9b31m and \u202eturned"
@@ -48,7 +48,9 @@ def test_an_excerpt_of_an_incident_steers_nothing() -> None:
     assert told.count("\\x1b]0;owned") == len(evidence) + 1
 
 
-@pytest.mark.parametrize("name", ["iscsi-portal/[fd00::1]:3260", "nfs-export/10.1.3.1:/srv/[old]", "/srv/[/old]", "iqn.2003-01.org:100:x", "a\\[b]"])
+@pytest.mark.parametrize(
+    "name", ["iscsi-portal/[fd00::1]:3260", "nfs-export/10.1.3.1:/srv/[old]", "/srv/[/old]", "iqn.2003-01.org:100:x", "a\\[b]"]
+)
 def test_brackets_and_colons_are_text(name: str) -> None:
     """An address, an export and a target show as they are called: nothing in them is taken for markup or for a picture's name."""
     assert shown(name) == f"{name}\n"

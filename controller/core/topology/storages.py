@@ -66,7 +66,8 @@ class StorageNeeds:
         return self._export(server, values.get("export", ""), node) if server else ()
 
     def _export(self, server: str, path: str, node: str) -> Needs:
-        export = f"nfs-export/{server}:{path}"
+        # As the kernel has it in its table of mounts, and with it the agent: nfs-export/[fd00::1]:/x.
+        export = f"nfs-export/{f'[{server}]' if ':' in server else server}:{path}"
         self._graph.set(export, all_of(f"nfs-server/{server}"))
         return (Group((export,)), *self._access.way(server, node))
 

@@ -89,7 +89,9 @@ def test_endpoints_that_cannot_be_are_refused(file: Path, endpoint: str) -> None
     assert "uplink.controllers[0].endpoint: " in refusal(file, LEAST.replace("tcp://192.168.1.5:5601", endpoint))[0]
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://controller.example.com:5601", "tcp://[fe80::1%vmbr0]:5601", "tcp://[fd00::10]:5601", "ipc:///run/c"])
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://controller.example.com:5601", "tcp://[fe80::1%vmbr0]:5601", "tcp://[fd00::10]:5601", "ipc:///run/c"]
+)
 def test_every_kind_of_endpoint_is_taken(file: Path, endpoint: str) -> None:
     """A name, an IPv6 address with or without its interface, and a socket of this machine are taken as they stand."""
     file.write_text(LEAST.replace("tcp://192.168.1.5:5601", endpoint))

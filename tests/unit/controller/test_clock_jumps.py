@@ -105,7 +105,7 @@ def test_a_controllers_clock_that_is_set_back_blinds_nobody(restart: bool) -> No
 
 
 def test_an_incident_keeps_its_age_when_the_clock_is_set_back() -> None:
-    """An incident that recovers while the clock is set back is resolved after its usual hold, not after the hour until the clock is there again."""
+    """An incident that recovers while the clock is set back by an hour is resolved after its usual hold, not an hour later."""
     one = Cluster("a", "b")
     for node in ("a", "b"):
         one.say(node, DOWN, HOUR)

@@ -90,8 +90,10 @@ async def test_changes_of_the_directory_count_at_once(tries: Tries, tmp_path: Pa
     assert await tries("pve2") == "renamed"
 
 
-async def test_a_key_that_becomes_readable_counts_at_once(tries: Tries, tmp_path: Path, allowed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key file that could not be read and is only given other rights is let in at the next handshake, and at a reload if nothing shows."""
+async def test_a_key_that_becomes_readable_counts_at_once(
+    tries: Tries, tmp_path: Path, allowed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key file that could not be read, and is only given other rights then, is let in at the next handshake."""
     real, denied = controller.access._load, [True]
 
     def load(file: Path) -> tuple[bytes, bytes | None]:
