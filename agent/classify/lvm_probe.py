@@ -1,7 +1,8 @@
 """Records of :mod:`agent.sources.lvm` to events: whether each volume group that storage.cfg wants is on this node, and all of it.
 
-What is known of a group comes from :mod:`agent.classify.host_volumes`, whose sources differ in what they tell. From them and from memory
-each group's LUNs are known, and then it is the LUNs that are looked for:
+What is known of a group comes from :mod:`agent.classify.host_volumes`, whose sources differ in what they tell. From them each group's LUNs
+are known, and then it is the LUNs that are looked for. LUNs that are only remembered count while nothing shows that the group stands
+without them: a shared group may be moved to other LUNs by another node, which tells this one nothing.
 
 * **missing**: a LUN of it is not on this node, leads elsewhere or has no disk that runs; or LVM itself found it incomplete;
 * **missing, never seen here**: a shared group, while each SAN disk of the node is known to be something else. Believed only a while
@@ -129,6 +130,8 @@ class LvmClassifier:
         bases = {match[1] for row in rows if (match := _BASE.fullmatch(row["base"]))}
         # Where Proxmox VE once made the group is the last resort: it may have been moved since.
         luns = sorted({*self._luns.get(vg, ()), *(known.luns if known else ())} or bases)
+        if known is not None and known.whole and known.complete:
+            luns = sorted(known.luns)  # another node may have moved it: where it lay before is nobody's concern
         troubles = [why for lun in luns if (why := picture.trouble(lun))]
         if troubles:
             return _Verdict("; ".join(troubles), len(troubles), late=vg not in self._met)
