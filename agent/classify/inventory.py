@@ -74,14 +74,6 @@ class Inventory:
             data[table] = {str(number): known for number, known in data[table].items()}
         return data
 
-    def enter_boot(self, boot_id: str) -> bool:
-        """Forget everything when the boot is another one; session numbers and disk names start anew. Return whether it was."""
-        if boot_id == self.boot_id:
-            return False
-        known = bool(self.boot_id)
-        self.__init__(boot_id=boot_id)  # type: ignore[misc]
-        return known
-
     def join(self, session: int, peer: SessionPeer) -> None:
         """Take in the far end of a session. The kernel numbers sessions upwards: the lowest are the oldest."""
         self.sessions[session] = peer

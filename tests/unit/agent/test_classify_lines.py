@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,46 @@ def test_reboot_forgets_session_numbers() -> None:
         "node.booted node/pve1",
         "iscsi.connection.failed iscsi-session/pve1/1",
     ]
+
+
+def of_boot(boot: str, sender: str, text: str) -> RawRecord:
+    """Make a record of another boot."""
+    return dataclasses.replace(record(sender, text), boot_id=boot)
+
+
+def test_a_boot_is_told_once_and_each_keeps_its_numbers() -> None:
+    """Lines of two boots one among the other: the second is told at its first line only, and a number means what it meant in its boot."""
+    made, line = classifier(), " connection1:0: detected conn error (1020)"
+    lines = [("new", line), (BOOT, " connection1:0: detected conn error (1011)"), ("new", line), (BOOT, line)]
+    events = [event for boot, text in lines for event in made.classify(of_boot(boot, "kernel", text))]
+
+    assert [f"{event.kind} {event.subject}" for event in events] == [
+        "node.booted node/pve1",
+        "iscsi.connection.failed iscsi-session/pve1/1",
+        "iscsi.connection.failed iscsi-portal/10.1.1.1:3260",
+        "iscsi.connection.failed iscsi-portal/10.1.1.1:3260",
+    ]
+
+
+def test_lines_that_the_boot_before_left_unread_say_nothing_of_this_one() -> None:
+    """Sysfs is read first, then come the last lines before the boot: no fault and no closed session; what was done is told."""
+    made = JournalClassifier("pve1", classifier().memory(), "new")
+    there = {"what": "session", "session": "1", "target": IQN, "address": "10.1.9.9", "port": "3260", "state": "LOGGED_IN"}
+    sysfs = dataclasses.replace(of_boot("new", "", ""), source=Source.ISCSI, fields=there)
+    lines = [
+        of_boot(BOOT, "kernel", " connection2:0: detected conn error (1020)"),
+        of_boot(BOOT, "iscsid", f"Connection1:0 to [target: {IQN}, portal: 10.1.9.9,3260] through [iface: default] is shutdown."),
+        of_boot(BOOT, "iscsid", "iscsid shutting down."),
+        of_boot("new", "kernel", " connection1:0: detected conn error (1020)"),
+    ]
+    again = JournalClassifier("pve1", made.memory(), "new")
+
+    assert [event.kind for event in made.classify(sysfs)] == ["iscsi.session.established"]
+    assert [f"{event.kind} {event.subject}" for one in lines for event in made.classify(one)] == [
+        "iscsi.initiator.stopped node/pve1",
+        "iscsi.connection.failed iscsi-portal/10.1.9.9:3260",
+    ]
+    assert again.classify(lines[0]) == []
 
 
 def test_swapped_lun_is_seen_in_the_alua_line() -> None:
