@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +105,47 @@ def test_errors_of_a_mount_are_told_by_name(tmp_path: Path, mounted: Callable[[s
 
     assert found == [WELL, "EACCES", "ESTALE", "EIO"]
     assert answers(one) == [WELL] * 4
+
+
+def test_a_mount_below_a_directory_that_may_not_be_entered_is_not_denied() -> None:
+    """`/root/nas` for another user than root: it cannot be seen, and that is nothing of its server's; where it can, it answers."""
+    other = ("/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
+    with tempfile.TemporaryDirectory() as base:
+        private = Path(base, "private")
+        (private / "nas").mkdir(parents=True)
+        Path(base).chmod(0o755)
+        watch(Path(base), private / "nas")
+        one = Mounts(Configured(Path(base), "pve1", every=0.01), Path(base), 20, Prober((*other, "/usr/bin/stat", "--cached=never")))
+        found = []
+        for mode in (0o755, 0o600, 0o755):
+            private.chmod(mode)
+            look = one.look()
+            found.append((look.picture[0]["answer"], look.bad))
+
+    assert found == [(WELL, False), (BLIND, False), (WELL, False)]
+
+
+DENYING = """
+import os, sys
+path = sys.argv[-1]
+if path.endswith("/."):
+    sys.exit("strange")
+elif not os.path.exists(path + "/well"):
+    sys.exit(f"stat: cannot statx '{path}': Permission denied")
+"""
+
+
+def test_a_denial_below_a_directory_that_says_nothing_is_believed_of_a_mount_that_answered_once(tmp_path: Path) -> None:
+    """Whoever was answered there once may enter the directories above; else nobody can tell whose denial it is."""
+    watch(tmp_path, tmp_path / "nas")
+    (tmp_path / "nas").mkdir()
+    one = Mounts(Configured(tmp_path, "pve1", every=0.01), tmp_path, 20, Prober((sys.executable, "-c", DENYING)))
+    found = answers(one)
+    (tmp_path / "nas/well").touch()
+    found += answers(one)
+    (tmp_path / "nas/well").unlink()
+
+    assert [*found, *answers(one)] == [BLIND, WELL, "EACCES"]
 
 
 @mounts_for_real
