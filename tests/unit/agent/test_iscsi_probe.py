@@ -53,6 +53,29 @@ def test_the_life_of_a_session() -> None:
     assert (closed.kind, str(closed.subject), closed.model_dump()["target"]) == ("iscsi.session.closed", f"iscsi-portal/{PORTAL}", TARGET)
 
 
+def test_sessions_over_several_interfaces_are_one() -> None:
+    """Two to one portal and target: one that fails is said while it lasts and never contradicted, and the last one's end is the end."""
+    classifier = IscsiClassifier("pve1")
+    both = kinds(classifier, sessions(session("LOGGED_IN", 1), session("LOGGED_IN", 2), at=0))
+    failed = kinds(classifier, *(sessions(session("FAILED", 1), session("LOGGED_IN", 2), at=at) for at in range(1, 700)))
+    lost = kinds(classifier, sessions(session("FREE", 1), session("FAILED", 2), at=700))
+    one = kinds(classifier, sessions(session("LOGGED_IN", 2), at=701))
+    none = kinds(classifier, sessions(at=702))
+
+    assert both == ["iscsi.session.established"]
+    assert failed == ["iscsi.connection.failed"] * 12
+    assert (lost, one, none) == (["iscsi.session.expired"], ["iscsi.connection.recovered"], ["iscsi.session.closed"])
+
+
+def test_a_session_that_another_stays_beside_is_no_end() -> None:
+    """One of two is logged out: the other is said to be there, for iscsid's own line on it may have made a controller forget both."""
+    classifier = IscsiClassifier("pve1")
+    kinds(classifier, sessions(session("LOGGED_IN", 1), session("LOGGED_IN", 2), at=0))
+
+    assert kinds(classifier, sessions(session("LOGGED_IN", 1), at=1)) == ["iscsi.session.established"]
+    assert kinds(classifier, sessions(session("LOGGED_IN", 1), at=2)) == []
+
+
 def test_one_refused_connection_is_an_accident() -> None:
     """A refusal is believed at the second try, not at the second sight of the first; one success ends it."""
     classifier = IscsiClassifier("pve1")
