@@ -93,10 +93,13 @@ class Inventory:
             del self.attempts[min(self.attempts)]
 
     def attach(self, address: str, disk: str) -> None:
-        """Take in a device that appeared; what stood at its address before is forgotten."""
+        """Take in a device that appeared; what stood at its address before is forgotten, and what had its name: that is given anew."""
+        gone = [other for other, name in self.disks.items() if name == disk and other != address]
+        for other in (*gone, address):
+            self.disks.pop(other, None)
+            self.luns.pop(other, None)
+            self.remapped.pop(other, None)
         self.disks[address] = disk
-        self.luns.pop(address, None)
-        self.remapped.pop(address, None)
 
     def address_of(self, disk: str) -> str | None:
         """Return the SCSI address of ``sdX``."""

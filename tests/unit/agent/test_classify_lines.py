@@ -211,3 +211,20 @@ def test_swapped_lun_is_seen_in_the_alua_line() -> None:
         f"scsi.lun.remapped lun/3{first}",
         f"scsi.lun.confirmed lun/3{first}",
     ]
+
+
+def test_a_disk_name_that_is_given_anew_names_its_new_lun() -> None:
+    """A session logged out and another in: `sdb` is another disk, and what is said of a map on it is said of its LUN of now."""
+    made = classifier()
+    first, other = "60014054b810ad169314b68ab2419ee4", "6001405243781079542406a8ee09d503"
+    lines = [
+        ("kernel", "sd 2:0:0:0: [sdb] Attached SCSI disk"),
+        ("kernel", f"sd 2:0:0:0: alua: device naa.{first} port group 0 rel port 1"),
+        ("kernel", "sd 3:0:0:1: [sdb] Attached SCSI disk"),
+        ("kernel", f"sd 3:0:0:1: alua: device naa.{other} port group 0 rel port 1"),
+        ("multipathd", "mpathb: addmap [0 524288 multipath 1 queue_if_no_path 1 alua 1 1 service-time 0 1 1 8:16 1]"),
+        ("multipathd", "mpathb: remaining active paths: 0"),
+    ]
+    events = [event for sender, text in lines for event in made.classify(record(sender, text))]
+
+    assert f"{events[-1].kind} {events[-1].subject}" == f"multipath.map.lost lun/3{other}"
