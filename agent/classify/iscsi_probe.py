@@ -51,7 +51,7 @@ class IscsiClassifier:
         """Sessions by portal and target, the oldest first."""
         self._failed: set[str] = set()
         self._missing: dict[str, int | None] = {}
-        """Target to UTC µs since when it has no session, None while it has one."""
+        """Target to monotonic µs since when it has no session, None while it has one: the clock may be set while a node boots."""
         self._numbers: dict[str, int] = {}
         self._changes, self._streak = Changes(), Streak()
 
@@ -125,9 +125,9 @@ class IscsiClassifier:
             if subject is None:
                 continue
             known = self._missing.get(target)
-            since = self._missing[target] = None if target in present else record.at if known is None else known
+            since = self._missing[target] = None if target in present else record.monotonic if known is None else known
             bad, key = since is not None, f"target {target}"
-            if since is not None and record.at - since < _PATIENCE and not self._changes.was_bad(key):
+            if since is not None and record.monotonic - since < _PATIENCE and not self._changes.was_bad(key):
                 continue
             if self._changes.is_news(key, "missing" if bad else "present", record.at, bad=bad):
                 seen = _seen(record, f"storage.cfg names {target}, which has {'no' if bad else 'a'} session here")

@@ -97,6 +97,7 @@ class LvmClassifier:
         self._volumes: dict[str, str] = dict(state.get("volumes", {}))
         self._luns: dict[str, list[str]] = {vg: list(luns) for vg, luns in state.get("groups", {}).items()}
         self._first: int | None = None
+        """When the first look was, in monotonic µs: the clock may be set while a node boots."""
         self._met: set[str] = set()
         self._streak = Streak()
         self.repeat()
@@ -120,7 +121,7 @@ class LvmClassifier:
         self._luns = {vg: luns for vg, luns in self._luns.items() if vg in wanted}
         if not wanted:
             return []
-        self._first = record.at if self._first is None else self._first
+        self._first = record.monotonic if self._first is None else self._first
         picture = _Picture(found["volumes"], self._volumes)
         self._volumes = dict(list(picture.seen.items())[:_MOST])
         return [event for vg, rows in wanted.items() for event in self._say(vg, self._judge(vg, rows, picture), record)]
@@ -156,7 +157,7 @@ class LvmClassifier:
             return
         times = self._streak.count(vg, verdict.reason)
         assert self._first is not None
-        if verdict.reason and (times < BELIEVED or (verdict.late and record.at - self._first < _LATE)):
+        if verdict.reason and (times < BELIEVED or (verdict.late and record.monotonic - self._first < _LATE)):
             return
         if not self._changes.is_news(vg, verdict.reason, record.at, bad=bool(verdict.reason)):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -17,7 +18,7 @@ PORTAL = "10.0.1.1:3260"
 
 def record(look: str, found: Any, at: float) -> RawRecord:
     """Return a record of a look at a second."""
-    return RawRecord(Source.ISCSI, int(at * SECOND), 0, "boot", {"look": look, "found": json.dumps(found)})
+    return RawRecord(Source.ISCSI, int(at * SECOND), int(at * SECOND), "boot", {"look": look, "found": json.dumps(found)})
 
 
 def session(state: str, number: int = 1, target: str = TARGET) -> dict[str, str]:
@@ -122,6 +123,15 @@ def test_a_wanted_target_without_a_session() -> None:
 
     assert (early, late) == ([], ["iscsi.session.missing"])
     assert set(back) == {"iscsi.session.established", "iscsi.session.present"}
+
+
+def test_a_clock_that_is_set_is_no_patience() -> None:
+    """A node boots, and its clock is put right by a day: the target has the rest of its minute."""
+    classifier = IscsiClassifier("pve1")
+    looks = [dataclasses.replace(sessions(at=at + 86_400, wanted=(TARGET,)), monotonic=at * SECOND) for at in (1, 60, 61)]
+
+    assert kinds(classifier, sessions(at=0, wanted=(TARGET,)), *looks[:1]) == []
+    assert kinds(classifier, *looks[1:]) == ["iscsi.session.missing"]
 
 
 def test_names_are_a_question_of_their_own() -> None:

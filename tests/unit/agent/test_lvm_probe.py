@@ -38,6 +38,8 @@ class Node:
         (where / "storage.cfg").write_text(text, encoding="utf-8")
         self.made = LvmClassifier("pve1", memory)
         self.at = 1_790_000_000 * SECOND
+        self.ahead = 0
+        """µs by which the clock was set forward."""
         self._groups: dict[Path, Groups] = {}
 
     def host(self, name: str, *, root: bool = True) -> Path:
@@ -55,7 +57,8 @@ class Node:
         for _ in range(times):
             self.at += after * SECOND
             fields = {"look": "groups", "found": json.dumps(groups.look().picture)}
-            said |= {event.subject.key: event for event in self.made.classify(RawRecord(Source.LVM, self.at, self.at, "boot", fields))}
+            record = RawRecord(Source.LVM, self.at + self.ahead, self.at, "boot", fields)
+            said |= {event.subject.key: event for event in self.made.classify(record)}
         return said
 
 
@@ -141,6 +144,18 @@ def test_a_disk_that_is_gone_below_an_active_volume_is_missed(node: Node) -> Non
     shutil.copytree(node.where / "good-False/sys/class/block/dm-9", active)
 
     assert kinds(node.look(gone, times=2))["vg-iscsi"] == MISSING
+
+
+def test_a_clock_that_is_set_is_no_patience(node: Node, tmp_path: Path) -> None:
+    """A node boots, and its clock is put right by a day: its logins have the rest of their time."""
+    node.look(node.host("good", root=False))
+    anew = Node(tmp_path / "anew", "vg-iscsi", memory=json.loads(json.dumps(node.made.memory())))
+    gone = anew.host("gone", root=False)
+    anew.look(gone)
+    anew.ahead = 86_400 * SECOND
+
+    assert kinds(anew.look(gone, times=20)) == {}
+    assert kinds(anew.look(gone, times=6)) == {"vg-iscsi": MISSING}
 
 
 def test_a_lost_path_leaves_a_group_complete(node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -440,6 +441,19 @@ def test_a_missing_mount_is_told_after_a_minute() -> None:
 
     assert found == [[], [], [], [NfsMountFailed], []]
     assert NfsMounted in said(classifier, 80, ROW | {"answer": "ok"})
+
+
+def test_a_clock_that_is_set_is_no_patience() -> None:
+    """A node boots, and its clock is put right by a day: the mount has the rest of its minute."""
+    classifier = NfsMounts(0.02)
+    gone = {"mounted": False, "source": "10.0.3.1:/e", "target": "/mnt/pve/nas", "storage": "nas"}
+    said(classifier, 0, gone)
+    found = [
+        [type(event) for event in classifier.mounts([gone], dataclasses.replace(record("mounts", at), at=int((at + 86_400) * 1e6)))]
+        for at in (1, 59, 60)
+    ]
+
+    assert found == [[], [], [NfsMountFailed]]
 
 
 def test_read_only_is_told_and_taken_back() -> None:
