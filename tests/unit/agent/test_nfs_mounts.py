@@ -526,6 +526,18 @@ def test_strange_counters_are_nothing(text: str) -> None:
     assert all(sums == Totals() for sums in totals(text).values())
 
 
+def test_a_share_with_a_blank_has_one_name(tmp_path: Path) -> None:
+    r"""The kernel writes `\040` in both of its tables: its counters are those of the export that its mount is told by."""
+    source = r"10.0.3.1:/my\040share"
+    one = watch(tmp_path, tmp_path)
+    table = tmp_path / "proc/self/mountinfo"
+    table.write_text(table.read_text().replace("10.0.3.1:/e0", source))
+    counters = f"device {source} mounted on {tmp_path} with fstype nfs4 statvers=1.1\n\tper-op statistics\n\tREAD: 9 9 0 1 1 0 900 900 0\n"
+    (tmp_path / "proc/self/mountstats").write_text(counters)
+
+    assert [row["source"] for row in one.look().picture] == list(one.statistics().picture) == ["10.0.3.1:/my share"]
+
+
 def test_records_go_where_they_belong() -> None:
     """The source's three looks are told apart; a look that failed or hangs says nothing."""
     classifier = NfsClassifier("pve1")
