@@ -23,10 +23,11 @@ _MOST_ATTEMPTS = 64
 
 @dataclass(slots=True)
 class SessionPeer:
-    """The far end of an iSCSI session: target name and portal (``address:port``)."""
+    """The far end of an iSCSI session: target name and portal (``address:port``), and whether its end was told."""
 
     target: str
     portal: str
+    closed: bool = False
 
 
 @dataclass(slots=True)
@@ -79,6 +80,13 @@ class Inventory:
         self.sessions[session] = peer
         while len(self.sessions) > _MOST_SESSIONS:
             del self.sessions[min(self.sessions)]
+
+    def close(self, session: int, peer: SessionPeer) -> bool:
+        """Note a session's end. Return False when it leaves another to its far end: each interface that is bound has one of its own."""
+        if session not in self.sessions:
+            return True  # nothing is known of it, and of what it leaves
+        self.sessions[session].closed = True
+        return peer not in self.sessions.values()
 
     def is_attempt(self, session: int) -> bool:
         """Tell whether a session that is not known is one that is only being logged in: it is newer than all that are."""

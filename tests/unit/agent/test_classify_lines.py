@@ -142,6 +142,21 @@ def test_a_session_that_is_gone_is_still_joined() -> None:
     assert late.model_dump()["target"] == IQN
 
 
+def test_the_last_session_to_a_portal_and_target_is_the_end() -> None:
+    """Two interfaces have a session each: the end of one is none of the other's, which a controller would forget with it."""
+    made, where = classifier(), f"[target: {IQN}, portal: 10.1.1.1,3260] through [iface: {{}}]"
+    lines = [
+        f"Connection3:0 to {where.format('second')} is operational now",
+        f"Connection1:0 to {where.format('default')} is shutdown.",
+        f"Connection3:0 to {where.format('second')} is shutdown.",
+        f"Connection4:0 to {where.format('default')} is operational now",
+        f"Connection4:0 to {where.format('default')} is shutdown.",
+    ]
+    kinds = [[event.kind.removeprefix("iscsi.session.") for event in made.classify(record("iscsid", text))] for text in lines]
+
+    assert kinds == [["established"], [], ["closed"], ["established"], ["closed"]]
+
+
 def test_reboot_forgets_session_numbers() -> None:
     """Numbers of the boot before mean nothing: the session is named as unknown, and the boot is told."""
     made = classifier()
