@@ -68,7 +68,8 @@ class JournalClassifier:
 
     def memory(self) -> dict[str, Any]:
         """Return what must be kept with the cursor for the next record to be understood after a restart."""
-        return {"boots": [one.dump() for one in self._boots.values()], "storm": self._storm.dump()}
+        boots = [one.dump() for boot_id, one in self._boots.items() if self._own in ("", boot_id)]
+        return {"boots": boots, "storm": self._storm.dump()}
 
     def repeat(self) -> None:
         """Do nothing: a journal has a history, not a state."""
