@@ -33,13 +33,14 @@ from agent.sources.handover import batches
 from agent.sources.host import HostSource
 from agent.sources.journal_reader import Place
 from agent.sources.journald import JournalSource
-from agent.sources.moment import boot_id
+from agent.sources.moment import UNKNOWN, boot_id
 from agent.sources.pmxcfs import PmxcfsSource
 from agent.sources.sysfs import inventory
 from agent.spool import Limits, Observed, Spool, SpoolDamagedError
 from agent.uplink import Identity, Peer, Uplink
 from events.agent import AgentConfigReloaded, AgentStarted, AgentStopped
 from events.base import Event, Seen, Source
+from events.cluster import NodeBooted
 from events.entity import Entity, EntityKind
 
 log = structlog.get_logger()
@@ -96,6 +97,9 @@ class Agent:
         self._config = config
         self._path = path
         self._boot_id = boot_id()
+        journal = config.journal
+        self._sees_boots = self._boot_id != UNKNOWN and not (journal.enabled and (journal.directory or journal.files))
+        """Whether it is we who tell of a boot. Journal files that we are given tell of their own: they may be another machine's."""
         self._node = config.node.name
         self._stop = asyncio.Event()
         self._pulse = Pulse()
@@ -116,7 +120,7 @@ class Agent:
         identity = self._identity()
         self._spool = await self._open_spool()
         try:
-            await self._say(AgentStarted(subject=self._subject(), seen=_OWN, version=VERSION))
+            await self._begin()
             await self._work(identity)
         finally:
             await self._spool.close()
@@ -139,6 +143,19 @@ class Agent:
             await self._finish()
             for task in [*running, *self._sending.values()]:
                 task.cancel()
+
+    async def _begin(self) -> None:
+        """Say that the agent started and, before anything else is said of this boot, that it is another one than an agent saw last."""
+        at, monotonic = _moment()
+        said = [Observed(AgentStarted(subject=self._subject(), seen=_OWN, version=VERSION), at, monotonic, self._boot_id)]
+        try:
+            before = (await self._spool.memory(Source.AGENT.value) or {}).get("boot_id", self._boot_id)
+            if self._sees_boots and before != self._boot_id:
+                booted = NodeBooted(subject=self._subject(), seen=_OWN, boot_id=self._boot_id)
+                said.insert(0, Observed(booted, max(0, at - monotonic), 0, self._boot_id))
+            await self._spool.append(Source.AGENT.value, said, None, {"boot_id": self._boot_id})
+        except AgentError as error:
+            log.warning("cannot spool", event_kind=said[-1].event.kind, error=str(error))
 
     def _identity(self) -> Identity:
         public, secret = own_keys(self._config.uplink.key_dir, self._node)
@@ -171,7 +188,8 @@ class Agent:
     def _make_pipelines(self) -> list[Pipeline]:
         lines = []
         if self._config.journal.enabled:
-            lines.append(Line(Source.JOURNALD, self._journal, self._classifier(JournalClassifier)))
+            own = self._boot_id if self._sees_boots else ""
+            lines.append(Line(Source.JOURNALD, self._journal, lambda memory: JournalClassifier(self._node, memory, own)))
         root = self._config.pmxcfs.root
         # Looked up in its parent: the mount itself may hang.
         if self._config.pmxcfs.enabled and not _is_listed(root):

@@ -4,7 +4,8 @@ Form: Linux ``net/sunrpc/stats.c`` (rpc_clnt_show_stats) and ``fs/nfs/super.c`` 
 operation has name, requests, transmissions, major timeouts, bytes sent and received, and milliseconds of queueing, of the round trip,
 and in all; since 5.3 also errors. A line per connection (``net/sunrpc/xprtsock.c``, xs_tcp_print_stats; ``xprtrdma/transport.c``) has port,
 binds, connects, their time, idle time, sends, receives, strange answers, and two sums of a queue's length at each send: of requests in
-all, and of those that waited for a free slot (the backlog). Fields that later kernels add are ignored.
+all, and of those that waited for a free slot (the backlog). Fields that later kernels add are ignored. A source is escaped as in the table
+of mounts (``fs/nfs/super.c``, nfs_show_devname).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
+
+from agent.mountinfo import plain
 
 _WAITING: Final = frozenset({"NULL", "LOCK", "LOCKT", "LOCKU", "NLM_LOCK", "GETLK", "SETLK"})
 """Operations that may take long by their nature (somebody else holds the lock) or that no file waits for."""
@@ -62,7 +65,7 @@ def _devices(text: str) -> Iterator[tuple[str, Totals]]:
         first, _, rest = block.partition("\n")
         head, _, kind = first.rpartition(" with fstype ")
         if kind.startswith("nfs") and not kind.startswith("nfsd"):
-            yield head.partition(" mounted on ")[0], _sums(rest)
+            yield plain(head.partition(" mounted on ")[0]), _sums(rest)
 
 
 def _sums(text: str) -> Totals:

@@ -22,7 +22,7 @@ import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
 from agent.errors import TemporaryError
-from agent.spool import Spool
+from agent.spool import Position, Spool
 from events.errors import CodecError
 from events.wire import Ack, EventBatch, Heartbeat, Hello, Message, Refused, Rewind, Welcome, pack, unpack
 
@@ -97,6 +97,8 @@ class Uplink:
         self._sources = sources
         self.missed = missed
         """Called when the controller will never get events that the spool no longer holds."""
+        self._repeated = ("", 0)
+        """Since which sequence of which stream all that has a state was said again for that reason."""
         self._said = ""
 
     async def run(self) -> None:
@@ -132,6 +134,16 @@ class Uplink:
         """Note that a session has begun, and how far the controller is."""
         self.connected, self.acked, self._said = True, acked, ""
         log.info("session with controller", controller=self.peer.name, stream=stream, goes_on_behind=acked)
+
+    def lacks(self, position: Position) -> None:
+        """Have said again what the controller will never get; not while the spool still holds all that was said again for it before.
+
+        A controller that cannot commit begins a session each few seconds, and others would be told everything as often.
+        """
+        stream, first = self._repeated
+        if position.stream != stream or position.first > first:
+            self._repeated = position.stream, position.last + 1
+            self.missed()
 
     def heartbeat(self) -> Heartbeat:
         """Return what a heartbeat says now."""
@@ -264,7 +276,7 @@ class _Session:
         self._uplink.welcomed(position.stream, answer.acked)
         if answer.acked + 1 < position.first:
             # It is new, lost its database, or the spool dropped events: definitions that did not change since were among them.
-            self._uplink.missed()
+            self._uplink.lacks(position)
 
     async def _renew(self, acked: int, last: int) -> None:
         """Begin another stream: the sequences that we would use next name other events at the controller."""

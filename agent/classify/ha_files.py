@@ -52,6 +52,10 @@ class HaClassifier:
         self._maintenance: set[str] = set(state.get("maintenance", ()))
         self._disarmed: bool = state.get("disarmed", False)
         self._dead: bool | None = None
+        """Whether our own local manager is dead; None before it could be judged."""
+        self._told_dead: bool = state.get("dead", False)
+        self._managed = False
+        """Whether the manager's status was read: without it nobody knows which services are here."""
 
     def memory(self) -> dict[str, Any]:
         """Return what was told as bad or unusual and whose end must be told as well."""
@@ -60,6 +64,7 @@ class HaClassifier:
             "fenced": sorted(self._fenced),
             "maintenance": sorted(self._maintenance),
             "disarmed": self._disarmed,
+            "dead": self._told_dead,
         }
 
     def configuration(self, record: RawRecord, nodes: Collection[str]) -> Iterator[Event]:
@@ -85,6 +90,7 @@ class HaClassifier:
             self._manager = ha_status.parse_manager(data) if data else ManagerStatus()
         except FormatError:
             return  # torn or of a future version: the next one will tell
+        self._managed = True
         yield from self._states(record, subject)
 
     def lrm(self, record: RawRecord, subject: Entity) -> Iterator[Event]:
@@ -150,13 +156,15 @@ class HaClassifier:
 
     def _local_manager(self, record: RawRecord, lrm: LrmStatus) -> Iterator[Event]:
         """Judge our own: with no service here it may idle, and an old status means nothing."""
+        if not self._managed:
+            return
         now = record.at / 1_000_000
         served = any(one.node == self._node for one in self._manager.services.values())
         dead = served and ha_status.age(lrm.timestamp, now) is Age.OLD
-        if dead == self._dead or (self._dead is None and not dead):
-            self._dead = dead
+        known, self._dead = self._dead, dead
+        if dead == known or (known is None and not dead and not self._told_dead):
             return
-        self._dead = dead
+        self._told_dead = dead
         subject, seen = Entity(EntityKind.NODE, self._node), _seen(record, f"lrm_status: {lrm.state}, timestamp {lrm.timestamp}")
         if dead:
             yield HaLocalManagerDead(subject=subject, seen=seen, silent=max(0, int(now) - lrm.timestamp))

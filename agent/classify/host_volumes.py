@@ -55,6 +55,8 @@ class Group:
     devices: set[str] = field(default_factory=set)
     luns: set[str] = field(default_factory=set)
     complete: bool = True
+    whole: bool = False
+    """Whether it stands here without any other disk: its volumes are active on disks that are there, or pvscan found it complete."""
     note: str = ""
 
 
@@ -107,6 +109,7 @@ class Volumes:
         for group, device in (*self._active(), *self._of_udev(), *self._online()):
             groups.setdefault(group, Group()).devices.add(device)
         self._incomplete(groups)
+        self._whole(groups)
         for text in self._found["backups"].values():
             if (backup := read_backup(text)) is not None:
                 self._back(groups.setdefault(backup.group, Group()), backup)
@@ -153,6 +156,16 @@ class Volumes:
         for group in {one.get("LVM_VG_NAME_INCOMPLETE", "").strip("'") for one in told} - complete:
             if group in groups:
                 groups[group].complete = False
+
+    def _whole(self, groups: Mapping[str, Group]) -> None:
+        """Tell which groups need no disk beside those that are seen now, wherever they lay before."""
+        complete = {one.get("LVM_VG_NAME_COMPLETE", "").strip("'") for one in self._found["udev"].values()}
+        active: dict[str, set[str]] = {}
+        for group, device in self._active():
+            active.setdefault(group, set()).add(device)
+        for name, group in groups.items():
+            # The kernel goes on to name a disk below a volume that was taken away under it: then only memory knows its LUN.
+            group.whole = name in complete or (name in active and active[name] <= self._blocks.keys())
 
     def _back(self, group: Group, backup: Backup) -> None:
         """Take in a backup: which disks are there, which are missing and where they were."""

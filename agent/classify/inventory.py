@@ -23,10 +23,11 @@ _MOST_ATTEMPTS = 64
 
 @dataclass(slots=True)
 class SessionPeer:
-    """The far end of an iSCSI session: target name and portal (``address:port``)."""
+    """The far end of an iSCSI session: target name and portal (``address:port``), and whether its end was told."""
 
     target: str
     portal: str
+    closed: bool = False
 
 
 @dataclass(slots=True)
@@ -74,19 +75,18 @@ class Inventory:
             data[table] = {str(number): known for number, known in data[table].items()}
         return data
 
-    def enter_boot(self, boot_id: str) -> bool:
-        """Forget everything when the boot is another one; session numbers and disk names start anew. Return whether it was."""
-        if boot_id == self.boot_id:
-            return False
-        known = bool(self.boot_id)
-        self.__init__(boot_id=boot_id)  # type: ignore[misc]
-        return known
-
     def join(self, session: int, peer: SessionPeer) -> None:
         """Take in the far end of a session. The kernel numbers sessions upwards: the lowest are the oldest."""
         self.sessions[session] = peer
         while len(self.sessions) > _MOST_SESSIONS:
             del self.sessions[min(self.sessions)]
+
+    def close(self, session: int, peer: SessionPeer) -> bool:
+        """Note a session's end. Return False when it leaves another to its far end: each interface that is bound has one of its own."""
+        if session not in self.sessions:
+            return True  # nothing is known of it, and of what it leaves
+        self.sessions[session].closed = True
+        return peer not in self.sessions.values()
 
     def is_attempt(self, session: int) -> bool:
         """Tell whether a session that is not known is one that is only being logged in: it is newer than all that are."""
@@ -101,10 +101,13 @@ class Inventory:
             del self.attempts[min(self.attempts)]
 
     def attach(self, address: str, disk: str) -> None:
-        """Take in a device that appeared; what stood at its address before is forgotten."""
+        """Take in a device that appeared; what stood at its address before is forgotten, and what had its name: that is given anew."""
+        gone = [other for other, name in self.disks.items() if name == disk and other != address]
+        for other in (*gone, address):
+            self.disks.pop(other, None)
+            self.luns.pop(other, None)
+            self.remapped.pop(other, None)
         self.disks[address] = disk
-        self.luns.pop(address, None)
-        self.remapped.pop(address, None)
 
     def address_of(self, disk: str) -> str | None:
         """Return the SCSI address of ``sdX``."""

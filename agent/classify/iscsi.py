@@ -103,7 +103,8 @@ def _closed(line: Line, match: re.Match[str]) -> Iterator[Event]:
             yield IscsiLoginRejected(subject=subject, seen=line.seen(), refusal=refusal, session=session, portal=where)
         else:
             yield IscsiLoginFailed(subject=subject, seen=line.seen(), status=why, session=session, portal=where)
-    yield IscsiSessionClosed(subject=where, seen=line.seen(), target=target, session=session)
+    if line.inventory.close(session, SessionPeer(target, where.key)):
+        yield IscsiSessionClosed(subject=where, seen=line.seen(), target=target, session=session)
 
 
 def _recovered(line: Line, match: re.Match[str]) -> Iterator[Event]:

@@ -1,7 +1,8 @@
 """Records of :mod:`agent.sources.iscsi` to events: each session's state, whether portals accept, whether their names resolve.
 
 The kernel's states (drivers/scsi/scsi_transport_iscsi.c): LOGGED_IN; FAILED, broken and being recovered, I/O waits; FREE, not recovered in
-time, I/O fails. A refused connection and a missing answer are believed at their second sight, for one packet may be lost.
+time, I/O fails. Several sessions to one portal and target, one for each interface they are bound to, are told as one: by the worst of them,
+and as closed with the last. A refused connection and a missing answer are believed at their second sight, for one packet may be lost.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from events.iscsi import (
 )
 
 _LOGGED_IN, _FAILED, _FREE = "LOGGED_IN", "FAILED", "FREE"
+_WORST: Final = (_FREE, _FAILED, _LOGGED_IN)
+"""States that mean something, the worst first. Others are of a session that comes or goes just now."""
 _OPEN, _BLIND = "accepted", "blind"
 _PATIENCE: Final = 60_000_000
 """Microseconds that a target of storage.cfg may be without a session: Proxmox VE logs in when it activates the storage, each 10 s."""
@@ -44,10 +47,11 @@ class IscsiClassifier:
     def __init__(self, node: str, memory: dict[str, Any] | None = None) -> None:
         del memory
         self._node = node
-        self._sessions: dict[str, Row] = {}
+        self._sessions: dict[str, list[Row]] = {}
+        """Sessions by portal and target, the oldest first."""
         self._failed: set[str] = set()
         self._missing: dict[str, int | None] = {}
-        """Target to UTC µs since when it has no session, None while it has one."""
+        """Target to monotonic µs since when it has no session, None while it has one: the clock may be set while a node boots."""
         self._numbers: dict[str, int] = {}
         self._changes, self._streak = Changes(), Streak()
 
@@ -74,33 +78,38 @@ class IscsiClassifier:
                 return []
 
     def _all_sessions(self, rows: list[Row], record: RawRecord) -> Iterator[Event]:
-        now = {row["session"]: row for row in rows}
-        for number, row in self._sessions.items():
-            if number not in now:
-                self._failed.discard(number)
-                yield from self._closed(row, record)
-        self._changes.keep({*(f"session {number}" for number in now), *self._other_keys()})
+        now: dict[str, list[Row]] = {}
+        for row in sorted(rows, key=lambda one: int(one["session"])):
+            now.setdefault(f"session {row['address']} {row['port']} {row['target']}", []).append(row)
+        for key, before in self._sessions.items():
+            if key not in now:
+                self._failed.discard(key)
+                yield from self._closed(before[-1], record)
+        self._changes.keep({*now, *self._other_keys()})
         self._sessions = now
-        for number, row in sorted(now.items(), key=lambda item: int(item[0])):
-            yield from self._session(number, row, record)
+        for key, alike in now.items():
+            yield from self._session(key, alike, record)
 
     def _other_keys(self) -> list[str]:
         return [key for key in self._changes.keys if not key.startswith("session ")]
 
-    def _session(self, number: str, row: Row, record: RawRecord) -> Iterator[Event]:
-        subject, state = _portal_of(row), row["state"]
-        if subject is None or not self._changes.is_news(f"session {number}", state, record.at, bad=state in (_FAILED, _FREE)):
+    def _session(self, key: str, alike: list[Row], record: RawRecord) -> Iterator[Event]:
+        row = min(alike, key=lambda one: _WORST.index(one["state"]) if one["state"] in _WORST else len(_WORST))
+        subject, number, state = _portal_of(row), row["session"], row["state"]
+        # One that is closed or logged in beside another is news: the initiator's own line on it spoke for all of them.
+        words = " ".join([state, *(one["session"] for one in alike)])
+        if subject is None or not self._changes.is_news(key, words, record.at, bad=state in (_FAILED, _FREE)):
             return
         known: dict[str, Any] = {"subject": subject, "target": row["target"], "session": int(number)}
         known["seen"] = _seen(record, f"session{number}: {state}")
         if state == _LOGGED_IN:
-            yield (IscsiConnectionRecovered if number in self._failed else IscsiSessionEstablished)(**known)
-            self._failed.discard(number)
+            yield (IscsiConnectionRecovered if key in self._failed else IscsiSessionEstablished)(**known)
+            self._failed.discard(key)
         elif state == _FAILED:
-            self._failed.add(number)
+            self._failed.add(key)
             yield IscsiConnectionFailed(**known, reason="the kernel tries to recover the session")
         elif state == _FREE:
-            self._failed.add(number)
+            self._failed.add(key)
             yield IscsiSessionExpired(**known, after=_seconds(row.get("recovery", "")))
 
     def _closed(self, row: Row, record: RawRecord) -> Iterator[Event]:
@@ -116,9 +125,9 @@ class IscsiClassifier:
             if subject is None:
                 continue
             known = self._missing.get(target)
-            since = self._missing[target] = None if target in present else record.at if known is None else known
+            since = self._missing[target] = None if target in present else record.monotonic if known is None else known
             bad, key = since is not None, f"target {target}"
-            if since is not None and record.at - since < _PATIENCE and not self._changes.was_bad(key):
+            if since is not None and record.monotonic - since < _PATIENCE and not self._changes.was_bad(key):
                 continue
             if self._changes.is_news(key, "missing" if bad else "present", record.at, bad=bad):
                 seen = _seen(record, f"storage.cfg names {target}, which has {'no' if bad else 'a'} session here")

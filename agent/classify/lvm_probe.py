@@ -1,7 +1,8 @@
 """Records of :mod:`agent.sources.lvm` to events: whether each volume group that storage.cfg wants is on this node, and all of it.
 
-What is known of a group comes from :mod:`agent.classify.host_volumes`, whose sources differ in what they tell. From them and from memory
-each group's LUNs are known, and then it is the LUNs that are looked for:
+What is known of a group comes from :mod:`agent.classify.host_volumes`, whose sources differ in what they tell. From them each group's LUNs
+are known, and then it is the LUNs that are looked for. LUNs that are only remembered count while nothing shows that the group stands
+without them: a shared group may be moved to other LUNs by another node, which tells this one nothing.
 
 * **missing**: a LUN of it is not on this node, leads elsewhere or has no disk that runs; or LVM itself found it incomplete;
 * **missing, never seen here**: a shared group, while each SAN disk of the node is known to be something else. Believed only a while
@@ -96,6 +97,7 @@ class LvmClassifier:
         self._volumes: dict[str, str] = dict(state.get("volumes", {}))
         self._luns: dict[str, list[str]] = {vg: list(luns) for vg, luns in state.get("groups", {}).items()}
         self._first: int | None = None
+        """When the first look was, in monotonic µs: the clock may be set while a node boots."""
         self._met: set[str] = set()
         self._streak = Streak()
         self.repeat()
@@ -119,7 +121,7 @@ class LvmClassifier:
         self._luns = {vg: luns for vg, luns in self._luns.items() if vg in wanted}
         if not wanted:
             return []
-        self._first = record.at if self._first is None else self._first
+        self._first = record.monotonic if self._first is None else self._first
         picture = _Picture(found["volumes"], self._volumes)
         self._volumes = dict(list(picture.seen.items())[:_MOST])
         return [event for vg, rows in wanted.items() for event in self._say(vg, self._judge(vg, rows, picture), record)]
@@ -129,6 +131,8 @@ class LvmClassifier:
         bases = {match[1] for row in rows if (match := _BASE.fullmatch(row["base"]))}
         # Where Proxmox VE once made the group is the last resort: it may have been moved since.
         luns = sorted({*self._luns.get(vg, ()), *(known.luns if known else ())} or bases)
+        if known is not None and known.whole and known.complete:
+            luns = sorted(known.luns)  # another node may have moved it: where it lay before is nobody's concern
         troubles = [why for lun in luns if (why := picture.trouble(lun))]
         if troubles:
             return _Verdict("; ".join(troubles), len(troubles), late=vg not in self._met)
@@ -153,7 +157,7 @@ class LvmClassifier:
             return
         times = self._streak.count(vg, verdict.reason)
         assert self._first is not None
-        if verdict.reason and (times < BELIEVED or (verdict.late and record.at - self._first < _LATE)):
+        if verdict.reason and (times < BELIEVED or (verdict.late and record.monotonic - self._first < _LATE)):
             return
         if not self._changes.is_news(vg, verdict.reason, record.at, bad=bool(verdict.reason)):
             return

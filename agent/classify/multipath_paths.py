@@ -11,9 +11,11 @@ from typing import Any, Final
 from agent.classify.changes import BELIEVED
 from agent.classify.host_block import lun_id
 
-_WORKING: Final = frozenset({"running", "created", "quiesce", ""})
-"""States in which a disk takes I/O or soon will; empty when it vanished while being read (drivers/scsi/scsi_sysfs.c, sdev_states)."""
-_BLOCKED: Final = "blocked"
+_WORKING: Final = frozenset({"running", "created", "quiesce", "live", ""})
+"""States in which a disk takes I/O or soon will; empty when it vanished while being read (drivers/scsi/scsi_sysfs.c, sdev_states). ``live``
+is that of an NVMe disk's controller (drivers/nvme/host/sysfs.c, nvme_sysfs_show_state)."""
+_WAITING: Final = frozenset({"blocked", "resetting", "connecting"})
+"""States in which I/O waits until the disk's session, remote port or NVMe controller is back."""
 _FAULTY: Final = frozenset({"faulty", "shaky", "i/o timeout", "delayed"})
 """A checker's verdicts that keep a path out of use. ``ghost`` is the standby path of an active-passive array: it works."""
 _COMPARABLE: Final = ("2", "3")
@@ -23,7 +25,7 @@ Row = Mapping[str, Any]
 
 def settled(row: Row) -> bool:
     """Tell whether a disk's state can be judged: one that was only just blocked may go on at once."""
-    return bool(row["state"] != _BLOCKED or row["times"] >= BELIEVED)
+    return bool(row["state"] not in _WAITING or row["times"] >= BELIEVED)
 
 
 def fault(row: Row, said: Row) -> str:

@@ -39,6 +39,8 @@ _GIVEN_UP: Final = 86_400_000_000
 """Microseconds after which a missing path is expected no more."""
 _SETTLED: Final = 120_000_000
 """Microseconds for which a map must have more paths than ever before until so many are expected of it."""
+_CLOCK: Final = 60_000_000
+"""Microseconds by which a clock must have been set until a time that was read from it is put right."""
 _MOST: Final = 1024
 """Most maps whose number of paths is remembered."""
 _TEXT: Final = 255
@@ -69,8 +71,12 @@ class MultipathClassifier:
             wwid: (int(most), int(since)) for wwid, (most, since) in (memory or {}).get("expected", {}).items()
         }
         """Most paths of each map, and UTC µs since when there are fewer; 0 while there are not."""
+        self._fewer: dict[str, int] = {}
+        """The same time in monotonic µs, of maps that were seen to lose a path since the agent was started: a clock may be set."""
         self._rising: dict[str, tuple[int, int]] = {}
-        """Maps that have more paths than expected: how many, and since when (UTC µs)."""
+        """Maps that have more paths than expected: how many, and since when (monotonic µs)."""
+        self._first: int | None = None
+        """When the first look was (monotonic µs)."""
         self._disks: Mapping[str, Row] | None = None
         self._maps: dict[str, _Map] = {}
         self._daemon: Mapping[str, Any] = {"maps": [], "trouble": "", "times": 0}
@@ -93,6 +99,7 @@ class MultipathClassifier:
     def classify(self, record: RawRecord) -> list[Event]:
         """Return what a record changes, and now and then the full picture."""
         look = record.fields.get("look", "")
+        self._first = record.monotonic if self._first is None else self._first
         if "found" not in record.fields:
             if look == "identity":
                 self._told = {}
@@ -168,7 +175,7 @@ class MultipathClassifier:
             faults[disk] = self._faults.get(key, "")
             yield from self._say_path(one, disk, row, faults[disk], record)
         active = sum(not why for why in faults.values())
-        expected = self._expect(one, record.at)
+        expected = self._expect(one, record)
         yield from self._say_map(one, active, expected, faults, record)
 
     def _say_path(self, one: _Map, disk: str, row: Row, why: str, record: RawRecord) -> Iterator[Event]:
@@ -178,29 +185,38 @@ class MultipathClassifier:
         kind = MultipathPathFailed if why else MultipathPathRestored
         yield kind(subject=subject, seen=_seen(record, f"{one.name}: {disk}: {why or 'works'}"), map=one.name, device=disk)
 
-    def _expect(self, one: _Map, at: int) -> int:
-        most, since = self._expected.get(one.wwid, (0, 0))
-        legs = len(one.legs)
-        if legs > most > 0 and not self._is_settled(one, at):
+    def _expect(self, one: _Map, record: RawRecord) -> int:
+        most, legs = self._expected.get(one.wwid, (0, 0))[0], len(one.legs)
+        if legs > most > 0 and not self._is_settled(one, record.monotonic):
             return legs
-        if legs >= most or (since and at - since >= _GIVEN_UP and legs):
-            most, since = legs, 0
-        elif not since:
-            since = at
+        if legs >= most or (self._lacking(one.wwid, record) >= _GIVEN_UP and legs):
+            most = legs
+            self._expected[one.wwid] = (most, 0)
+            self._fewer.pop(one.wwid, None)
         self._rising.pop(one.wwid, None)
-        self._expected[one.wwid] = (most, since)
         return most
 
-    def _is_settled(self, one: _Map, at: int) -> bool:
+    def _lacking(self, wwid: str, record: RawRecord) -> int:
+        """Return for how many µs a map has had fewer paths than it should, beginning to count where nobody has."""
+        most, since = self._expected[wwid]
+        if wwid not in self._fewer and since:  # an agent before this one saw it: only UTC tells, and that not before the clock was set
+            assert self._first is not None
+            return record.at - since if record.monotonic - self._first >= _SETTLED else 0
+        lasting = record.monotonic - self._fewer.setdefault(wwid, record.monotonic)
+        if abs(record.at - lasting - since) > _CLOCK:
+            self._expected[wwid] = (most, record.at - lasting)
+        return lasting
+
+    def _is_settled(self, one: _Map, now: int) -> bool:
         """Tell whether a map has had more paths than expected for long enough: while LUNs are swapped it may hold another's."""
         if self._changes.was_bad(f"identity {one.wwid}"):
             self._rising.pop(one.wwid, None)
             return False
         count, since = self._rising.get(one.wwid, (0, 0))
         if count != len(one.legs):
-            self._rising[one.wwid] = (len(one.legs), at)
+            self._rising[one.wwid] = (len(one.legs), now)
             return False
-        return at - since >= _SETTLED
+        return now - since >= _SETTLED
 
     def _say_map(self, one: _Map, active: int, expected: int, faults: Mapping[str, str], record: RawRecord) -> Iterator[Event]:
         well = 0 < active >= expected
@@ -247,7 +263,7 @@ class MultipathClassifier:
             if was and self._changes.is_news(key, now[0], record.at, bad=True):
                 seen = _seen(record, f"{disk} now leads to {now[0]}, not to {was}; {_WARNING}")
                 yield ScsiLunRemapped(subject=Entity(EntityKind.LUN, was), seen=seen, before=was, now=now[0])
-            elif not was and self._changes.was_bad(key) and self._changes.is_news(key, "", record.at, bad=False):
+            elif now and not was and self._changes.was_bad(key) and self._changes.is_news(key, "", record.at, bad=False):
                 yield ScsiLunConfirmed(subject=Entity(EntityKind.LUN, now[0]), seen=_seen(record, f"{disk} leads to {now[0]} again"))
 
     def _judge_conflicts(self, names: Mapping[str, tuple[str, ...]], record: RawRecord) -> Iterator[Event]:
@@ -281,18 +297,15 @@ class MultipathClassifier:
                 seen = _seen(record, "the map is gone, and with it the paths that led elsewhere")
                 yield MultipathWwidConfirmed(subject=Entity(EntityKind.LUN, wwid), seen=seen)
         self._faults = {key: why for key, why in self._faults.items() if key[0] in self._maps}
-        self._forget(record.at)
+        self._forget(record)
 
-    def _forget(self, at: int) -> None:
+    def _forget(self, record: RawRecord) -> None:
         """Remember the paths of a map that is gone for a day: it may be back after a failure."""
-        for wwid in [wwid for wwid in self._expected if wwid not in self._maps]:
-            most, since = self._expected[wwid]
-            if since and at - since >= _GIVEN_UP:
-                del self._expected[wwid]
-            elif not since:
-                self._expected[wwid] = (most, at)
-        for wwid in list(self._expected)[:-_MOST]:
+        gone = [wwid for wwid in self._expected if wwid not in self._maps]
+        over = [wwid for wwid in gone if self._lacking(wwid, record) >= _GIVEN_UP]
+        for wwid in {*over, *list(self._expected)[:-_MOST]}:
             del self._expected[wwid]
+            self._fewer.pop(wwid, None)
 
 
 def _foreign(one: _Map, names: Mapping[str, tuple[str, ...]], before: Mapping[str, str]) -> list[str]:

@@ -52,6 +52,7 @@ class NfsMounts:
         self._limit = limit
         self._changes, self._streak = Changes(), Streak()
         self._missing: dict[str, int] = {}
+        """Place to when (monotonic µs) it was first seen without its mount."""
         self._counters: dict[str, tuple[int, Totals]] = {}
 
     def repeat(self) -> None:
@@ -115,8 +116,8 @@ class NfsMounts:
 
     def _not_mounted(self, subject: Entity, row: Row, record: RawRecord) -> Iterator[Event]:
         target = row["target"]
-        since = self._missing.setdefault(target, record.at)
-        if record.at - since >= _PATIENCE and self._is_news("mounted", target, "missing", record):
+        since = self._missing.setdefault(target, record.monotonic)  # the clock may be set just now: a node boots
+        if record.monotonic - since >= _PATIENCE and self._is_news("mounted", target, "missing", record):
             reason = f"storage {row['storage']} is enabled but not mounted at {target}"
             yield NfsMountFailed(subject=subject, seen=_seen(record, reason), reason=reason[:256])
 

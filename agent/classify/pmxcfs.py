@@ -45,7 +45,7 @@ class PmxcfsClassifier:
         self._storages = StorageConfigClassifier(self._definitions, state.get("storages"))
         self._guests = GuestClassifier(self._definitions)
         self._ha = HaClassifier(node, self._definitions, state.get("ha"))
-        self._feed = StatusFeedClassifier(node, self._definitions)
+        self._feed = StatusFeedClassifier(node, self._definitions, state.get("feed"))
         self._kinds: Mapping[str, Callable[[RawRecord], Iterator[Event]]] = {
             "served": self._served,
             "lost": self._lost,
@@ -71,6 +71,7 @@ class PmxcfsClassifier:
             "definitions": self._definitions.memory(),
             "storages": self._storages.memory(),
             "ha": self._ha.memory(),
+            "feed": self._feed.memory(),
         }
 
     def repeat(self) -> None:

@@ -1,12 +1,15 @@
 """pmxcfs' ``.rrd`` to events: storages that the status daemon no longer tells, status daemons that stand still, guests' states.
 
-It is the status daemon's own word, some 20 to 40 s old, and free: see :mod:`pve.freshness`.
+It is the status daemon's own word, some 20 to 40 s old, and free: see :mod:`pve.freshness`. That a storage is inactive is said again each
+minute while it lasts, as pvestatd's own lines are, for a controller forgets what is not renewed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
+from agent.classify.changes import Changes
 from agent.classify.definitions import Definitions
 from agent.record import RawRecord
 from events.base import Event, Seen
@@ -20,14 +23,23 @@ _BAD = frozenset({Pulse.STUCK, Pulse.GONE})
 
 
 class StatusFeedClassifier:
-    """Judges successive reads. What it knows lives as long as the process: silence has to be watched."""
+    """Judges successive reads. What it knows lives as long as the process: silence has to be watched.
 
-    def __init__(self, node: str, definitions: Definitions) -> None:
+    ``memory`` is what :meth:`memory` returned before.
+    """
+
+    def __init__(self, node: str, definitions: Definitions, memory: Mapping[str, Any] | None = None) -> None:
         self._node = node
         self._definitions = definitions
         self._last: Freshness | None = None
         self._stuck: set[str] = set()
-        self._standing: dict[str, Standing] = {}
+        self._told: set[str] = set((memory or {}).get("stuck", ()))
+        """Nodes whose status daemon was told as stuck, also before a restart, and not as alive since."""
+        self._changes = Changes()
+
+    def memory(self) -> dict[str, Any]:
+        """Return what was told as bad and whose end must be told as well."""
+        return {"stuck": sorted(self._told)}
 
     def take(
         self, record: RawRecord, enabled: Mapping[str, frozenset[str] | None], online: Collection[str], guests: Collection[str]
@@ -49,18 +61,22 @@ class StatusFeedClassifier:
             seen = _seen(record, f".rrd: entry of {node} has not moved for {found.silent_s:.0f} s")
             if found.pulse in _BAD and node not in self._stuck:
                 self._stuck.add(node)
+                self._told.add(node)
                 yield StatusDaemonStuck(subject=Entity(EntityKind.NODE, node), seen=seen, silent=int(found.silent_s))
-            elif found.pulse is Pulse.LIVE and node in self._stuck:
-                self._stuck.remove(node)
+            elif found.pulse is Pulse.LIVE and node in self._told:
+                self._stuck.discard(node)
+                self._told.remove(node)
                 yield StatusDaemonAlive(subject=Entity(EntityKind.NODE, node), seen=_seen(record, f".rrd: entry of {node} moves"))
 
     def _storages(self, record: RawRecord, mine: Collection[str]) -> Iterator[Event]:
         assert self._last is not None
+        self._changes.keep(mine)
         for name in sorted(mine):
             found = self._last.storages.get(NodeStorage(self._node, name))
-            if found is None or found.standing not in (Standing.ACTIVE, Standing.INACTIVE) or self._standing.get(name) is found.standing:
+            if found is None or found.standing not in (Standing.ACTIVE, Standing.INACTIVE):
                 continue
-            self._standing[name] = found.standing
+            if not self._changes.is_change(name, found.standing, record.at, bad=found.standing is Standing.INACTIVE):
+                continue
             subject = Entity(EntityKind.STORAGE, name)
             if found.standing is Standing.ACTIVE:
                 yield StorageActive(subject=subject, seen=_seen(record, f".rrd: {self._node} tells {name}"))

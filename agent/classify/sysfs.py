@@ -26,7 +26,7 @@ def learn(inventory: Inventory, record: RawRecord) -> list[Event]:
         case "session":
             return _session(inventory, record, fields)
         case "disk":
-            if fields["address"] not in inventory.disks:
+            if inventory.disks.get(fields["address"]) != fields["disk"]:  # not known, or lines of before are out of date
                 inventory.attach(fields["address"], fields["disk"])
             if fields["wwid"].startswith(_EXACT):
                 inventory.luns.setdefault(fields["address"], lun_id(fields["wwid"]))

@@ -40,7 +40,9 @@ _SCAN: Final = 30.0
 """Seconds after which all of a session is read anew, though none came or went."""
 _RECORDS: Final = 60.0
 """Seconds between two looks at the node database."""
-_TYPES: Final = ("iscsi", "iscsidirect")
+_KERNEL: Final = "iscsi"
+"""Type of storages whose targets the kernel has sessions with. Those of ``iscsidirect`` are logged in to by QEMU itself (libiscsi)."""
+_TYPES: Final = (_KERNEL, "iscsidirect")
 _PORT: Final = 3260
 _HIGHEST_PORT: Final = 0xFFFF
 _LOGGED_IN: Final = "LOGGED_IN"
@@ -118,7 +120,7 @@ class Initiator:
         living = frozenset(name_of(row["address"], row["port"]) for row in rows if row["state"] == _LOGGED_IN)
         lost = self._seen.living - living
         self._seen = _Seen(frozenset((row["address"], int(row["port"])) for row in rows), living, storages, lost)
-        wanted = sorted({one.values["target"] for one in storages})
+        wanted = sorted({one.values["target"] for one in storages if one.type == _KERNEL})
         picture = {"sessions": rows, "wanted": wanted}
         missing = set(wanted) - {row["target"] for row in rows}
         bad = bool(missing) or any(row["state"] != _LOGGED_IN for row in rows)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+UNKNOWN: Final = "unknown"
+"""Id of a boot that the kernel does not show."""
 
 
 class Moment(NamedTuple):
@@ -23,11 +26,11 @@ def host_moment() -> Moment:
 
 @cache
 def boot_id() -> str:
-    """Return the id of this boot as journald writes it; `unknown` where the kernel does not show it."""
+    """Return the id of this boot as journald writes it, or :data:`UNKNOWN`."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
     except OSError:
-        return "unknown"
+        return UNKNOWN
 
 
 def utc_offset() -> int:

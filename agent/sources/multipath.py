@@ -9,8 +9,9 @@ Three looks, each a record of its own:
   with socket activation a question would start it, and starting what an administrator stopped is not ours.
 * ``identity`` (each 5 s, only where rights were given): page 83 from the disk itself, see :mod:`agent.sources.inquiry`.
 
-``blocked`` is a disk's state while its session or remote port recovers. That may last a moment, so a disk that is blocked is looked
-at again soon and ``times`` says in how many looks running it was, up to 2; ``times`` of the daemon's trouble likewise, up to 3.
+``blocked`` is a disk's state while its session or remote port recovers, ``resetting`` and ``connecting`` are those of an NVMe disk's
+controller meanwhile. That may last a moment, so a disk that waits is looked at again soon and ``times`` says in how many looks running it
+did, up to 2; ``times`` of the daemon's trouble likewise, up to 3.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ the same number."""
 _IDENTITY: Final = 2.5
 """Seconds between two looks at the disks' WWIDs: they only change when somebody rescans."""
 _CONFIRM: Final = 0.5
-"""Seconds until the next look at disks of which one was just blocked."""
+"""Seconds until the next look at disks of which one only just waits."""
 _AGAIN: Final = 3.0
 """Seconds until the next question to a daemon that could not answer: time enough for one that is only started anew."""
 _MARGIN: Final = 5.0
 """Seconds beyond a deadline of ours after which the frame says that a look hangs."""
-_BLOCKED: Final = "blocked"
+_WAITING: Final = frozenset({"blocked", "resetting", "connecting"})
 _UNIT: Final = "sys/fs/cgroup/system.slice/multipathd.service/cgroup.events"
 Row = dict[str, Any]
 
@@ -96,7 +97,7 @@ class Paths:
     def look(self) -> Found:
         """Return ``maps`` by `dm-N` (``map``, ``wwid``, ``legs``) and ``disks`` by name.
 
-        Of a disk: ``dev``, ``address``, ``via`` (number of its session), ``state``, ``times`` (blocked), ``wwid`` as the kernel writes
+        Of a disk: ``dev``, ``address``, ``via`` (number of its session), ``state``, ``times`` (waiting), ``wwid`` as the kernel writes
         it and ``names`` as multipath does.
         """
         closely, heard = time.monotonic() >= self._identity_due, self._uevents.heard()
@@ -113,7 +114,7 @@ class Paths:
         states = {name: self._kept.text(f"{disk.path}/state") for name, disk in self._disks.items()}
         if self._kept.lost != lost:
             self._stale = True  # a disk went, and another may have its name already
-        if not closely and states == self._states and _BLOCKED not in states.values():
+        if not closely and states == self._states and _WAITING.isdisjoint(states.values()):
             return self._last
         self._states = states
         found = {name: self._disk(name, disk) for name, disk in self._disks.items()}
@@ -161,7 +162,7 @@ class Paths:
 
     def _disk(self, name: str, disk: _Disk) -> Row:
         state = self._states[name]
-        times = self._blocked[name] = min(2, self._blocked.get(name, 0) + 1) if state == _BLOCKED else 0
+        times = self._blocked[name] = min(2, self._blocked.get(name, 0) + 1) if state in _WAITING else 0
         wwid, known = self._names[name]
         return {**disk.fields, "state": state, "times": times, "wwid": wwid, "names": list(known)}
 

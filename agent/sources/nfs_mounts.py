@@ -3,6 +3,9 @@
 Looks: ``mounts`` (rows of the mounts, with the answer of :mod:`agent.sources.nfs_mount_probe`, and of the storages that are enabled
 and not mounted) and ``statistics`` (the kernel's counters of each mount since it was mounted, :mod:`agent.mountstats`).
 The table of mounts and the counters come from /proc, which the kernel answers from memory: no mount is touched.
+
+A denial may be the server's, or this node's own: a mount below a directory that the agent's user may not enter (`/root/nas`) cannot be
+asked. Which it is the directory above the mount tells, asked in the same way, for it may lie on a dead mount itself.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ _WAIT: Final = 2.0
 """Seconds that the first look waits for storage.cfg."""
 _MOST: Final = 64
 """Most mounts that are asked."""
+_DENIALS: Final = frozenset({"EACCES", "EPERM"})
+_ABOVE: Final = 1.0
+"""Seconds that the directory above a mount that was denied has to answer: mostly it is a local one."""
 _COUNTERS: Final = "proc/self/mountstats"
 _LONGEST: Final = 1 << 22
 """Most bytes of the counters that are read: each mount has about 5 KiB."""
@@ -50,6 +56,8 @@ class Mounts:
     def __init__(self, configured: Configured, root: Path, deadline: float, prober: Prober | None = None) -> None:
         self._configured, self._tree, self._deadline = configured, Tree(root), deadline
         self._prober = prober or Prober()
+        self._well: set[str] = set()
+        """Mounts, as the prober tells them apart, that answered once: whoever asks them may enter the directories above."""
         self._first = True
 
     def look(self) -> Found:
@@ -60,11 +68,27 @@ class Mounts:
         # Of two mounts at one place the later one covers the other.
         mounts = list({mount.target: mount for mount in nfs_mounts(self._tree.text(MOUNTINFO, TABLE))}.values())[:_MOST]
         # What is mounted where a dead mount was has another device: it does not wait for the answer of the dead one.
-        answers = self._prober.ask({f"{mount.device} {mount.target}": mount.target for mount in mounts}, self._deadline)
+        asked = {f"{mount.device} {mount.target}": mount.target for mount in mounts}
+        answers = self._without_own(self._prober.ask(asked, self._deadline), asked)
         storages = {path: one for one in self._configured.storages("nfs") if (path := one.values.get("path", "").rstrip("/"))}
         rows = [_mounted(mount, answers[f"{mount.device} {mount.target}"], storages.get(mount.target)) for mount in mounts]
         rows += _missing(storages, {mount.target for mount in mounts})
         return Found(rows, any(row["answer"] not in (WELL, BLIND) or row["ro"] for row in rows if row["mounted"]))
+
+    def _without_own(self, answers: dict[str, Answer], asked: dict[str, str]) -> dict[str, Answer]:
+        """Return the answers without denials that are this node's own."""
+        self._well = {mount for mount in asked if answers[mount].answer == WELL or mount in self._well}
+        denied = [mount for mount in asked if answers[mount].answer in _DENIALS]
+        if not denied:
+            return answers
+        # Behind the slash stands a name, for only that takes the right to enter the directory. No mount's place ends so.
+        above = {mount: f"{asked[mount].rpartition('/')[0]}/." for mount in denied}
+        found = self._prober.ask({f"{mount.partition(' ')[0]} {place}": place for mount, place in above.items()}, _ABOVE)
+        for mount, place in above.items():
+            said = found[f"{mount.partition(' ')[0]} {place}"].answer
+            if said in _DENIALS or (said != WELL and mount not in self._well):
+                answers[mount] = Answer(BLIND, f"{place.removesuffix('.')} cannot be entered", answers[mount].seconds)
+        return answers
 
     def statistics(self) -> Found:
         """Return the kernel's counters by source."""

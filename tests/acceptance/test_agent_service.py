@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,12 @@ from pathlib import Path
 import pytest
 import zmq.auth
 
+from agent.app import utc
+from agent.sources.moment import boot_id
+from agent.spool import Limits, Spool
 from events.agent import AgentConfigReloaded
+from events.base import Source
+from events.codec import decode
 from tests.processes import Site
 
 
@@ -81,6 +87,38 @@ def test_a_stopped_loop_does_not_pet_the_watchdog(site: Site, systemd: Systemd) 
         site.until(lambda: systemd.heard("WATCHDOG=1") > before, "signs of life", 1)
     site.running["pve1"].send_signal(signal.SIGCONT)
     site.until(lambda: systemd.heard("WATCHDOG=1") > before, "signs of life")
+
+
+async def begin(path: Path, memory: dict[str, str]) -> list[tuple[str, str]]:
+    """Put a memory of the agent's own into its spool; return kind and boot of what it holds."""
+    spool = await Spool.open(path, ("lab", "pve1"), Limits(1 << 24, 1 << 60), utc, [])
+    try:
+        await spool.append(Source.AGENT.value, [], None, memory)
+        rows = [decode(data) for _, data in await spool.read_after(0, 100, 1 << 20)]
+    finally:
+        await spool.close()
+    return [(one.event.kind, one.boot_id) for one in rows]
+
+
+def test_another_boot_is_told_once_and_first(site: Site) -> None:
+    """Started in another boot than the agent before, it says so before anything else; started again in the same boot, it does not."""
+    config = site.place / "pve1.toml"
+    config.write_text(config.read_text().replace(f'directory = "{site.place}/pve1.journals"', "enabled = false"))
+    (site.place / "pve1").mkdir()
+    spool, own = site.place / "pve1/spool.db", {"boot_id": boot_id()}
+    said: list[list[tuple[str, str]]] = []
+    for memory in ({"boot_id": "0" * 32}, own):
+        before = asyncio.run(begin(spool, memory))
+        site.start("pve1")
+        site.until(lambda: "agent runs" in site.log("pve1")[site.began["pve1"] :], "a running agent")
+        site.stop("pve1")
+        said.append(asyncio.run(begin(spool, own))[len(before) :])
+
+    assert [[kind for kind, _ in some] for some in said] == [
+        ["node.booted", "agent.started", "agent.stopped"],
+        ["agent.started", "agent.stopped"],
+    ]
+    assert {boot for some in said for _, boot in some} == {boot_id()}
 
 
 def test_a_refused_configuration_keeps_the_old(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,21 @@ def test_a_session_that_is_gone_is_still_joined() -> None:
     assert late.model_dump()["target"] == IQN
 
 
+def test_the_last_session_to_a_portal_and_target_is_the_end() -> None:
+    """Two interfaces have a session each: the end of one is none of the other's, which a controller would forget with it."""
+    made, where = classifier(), f"[target: {IQN}, portal: 10.1.1.1,3260] through [iface: {{}}]"
+    lines = [
+        f"Connection3:0 to {where.format('second')} is operational now",
+        f"Connection1:0 to {where.format('default')} is shutdown.",
+        f"Connection3:0 to {where.format('second')} is shutdown.",
+        f"Connection4:0 to {where.format('default')} is operational now",
+        f"Connection4:0 to {where.format('default')} is shutdown.",
+    ]
+    kinds = [[event.kind.removeprefix("iscsi.session.") for event in made.classify(record("iscsid", text))] for text in lines]
+
+    assert kinds == [["established"], [], ["closed"], ["established"], ["closed"]]
+
+
 def test_reboot_forgets_session_numbers() -> None:
     """Numbers of the boot before mean nothing: the session is named as unknown, and the boot is told."""
     made = classifier()
@@ -152,6 +168,46 @@ def test_reboot_forgets_session_numbers() -> None:
         "node.booted node/pve1",
         "iscsi.connection.failed iscsi-session/pve1/1",
     ]
+
+
+def of_boot(boot: str, sender: str, text: str) -> RawRecord:
+    """Make a record of another boot."""
+    return dataclasses.replace(record(sender, text), boot_id=boot)
+
+
+def test_a_boot_is_told_once_and_each_keeps_its_numbers() -> None:
+    """Lines of two boots one among the other: the second is told at its first line only, and a number means what it meant in its boot."""
+    made, line = classifier(), " connection1:0: detected conn error (1020)"
+    lines = [("new", line), (BOOT, " connection1:0: detected conn error (1011)"), ("new", line), (BOOT, line)]
+    events = [event for boot, text in lines for event in made.classify(of_boot(boot, "kernel", text))]
+
+    assert [f"{event.kind} {event.subject}" for event in events] == [
+        "node.booted node/pve1",
+        "iscsi.connection.failed iscsi-session/pve1/1",
+        "iscsi.connection.failed iscsi-portal/10.1.1.1:3260",
+        "iscsi.connection.failed iscsi-portal/10.1.1.1:3260",
+    ]
+
+
+def test_lines_that_the_boot_before_left_unread_say_nothing_of_this_one() -> None:
+    """Sysfs is read first, then come the last lines before the boot: no fault and no closed session; what was done is told."""
+    made = JournalClassifier("pve1", classifier().memory(), "new")
+    there = {"what": "session", "session": "1", "target": IQN, "address": "10.1.9.9", "port": "3260", "state": "LOGGED_IN"}
+    sysfs = dataclasses.replace(of_boot("new", "", ""), source=Source.ISCSI, fields=there)
+    lines = [
+        of_boot(BOOT, "kernel", " connection2:0: detected conn error (1020)"),
+        of_boot(BOOT, "iscsid", f"Connection1:0 to [target: {IQN}, portal: 10.1.9.9,3260] through [iface: default] is shutdown."),
+        of_boot(BOOT, "iscsid", "iscsid shutting down."),
+        of_boot("new", "kernel", " connection1:0: detected conn error (1020)"),
+    ]
+    again = JournalClassifier("pve1", made.memory(), "new")
+
+    assert [event.kind for event in made.classify(sysfs)] == ["iscsi.session.established"]
+    assert [f"{event.kind} {event.subject}" for one in lines for event in made.classify(one)] == [
+        "iscsi.initiator.stopped node/pve1",
+        "iscsi.connection.failed iscsi-portal/10.1.9.9:3260",
+    ]
+    assert again.classify(lines[0]) == []
 
 
 def test_swapped_lun_is_seen_in_the_alua_line() -> None:
@@ -170,3 +226,20 @@ def test_swapped_lun_is_seen_in_the_alua_line() -> None:
         f"scsi.lun.remapped lun/3{first}",
         f"scsi.lun.confirmed lun/3{first}",
     ]
+
+
+def test_a_disk_name_that_is_given_anew_names_its_new_lun() -> None:
+    """A session logged out and another in: `sdb` is another disk, and what is said of a map on it is said of its LUN of now."""
+    made = classifier()
+    first, other = "60014054b810ad169314b68ab2419ee4", "6001405243781079542406a8ee09d503"
+    lines = [
+        ("kernel", "sd 2:0:0:0: [sdb] Attached SCSI disk"),
+        ("kernel", f"sd 2:0:0:0: alua: device naa.{first} port group 0 rel port 1"),
+        ("kernel", "sd 3:0:0:1: [sdb] Attached SCSI disk"),
+        ("kernel", f"sd 3:0:0:1: alua: device naa.{other} port group 0 rel port 1"),
+        ("multipathd", "mpathb: addmap [0 524288 multipath 1 queue_if_no_path 1 alua 1 1 service-time 0 1 1 8:16 1]"),
+        ("multipathd", "mpathb: remaining active paths: 0"),
+    ]
+    events = [event for sender, text in lines for event in made.classify(record(sender, text))]
+
+    assert f"{events[-1].kind} {events[-1].subject}" == f"multipath.map.lost lun/3{other}"

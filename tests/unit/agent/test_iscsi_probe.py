@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -17,7 +18,7 @@ PORTAL = "10.0.1.1:3260"
 
 def record(look: str, found: Any, at: float) -> RawRecord:
     """Return a record of a look at a second."""
-    return RawRecord(Source.ISCSI, int(at * SECOND), 0, "boot", {"look": look, "found": json.dumps(found)})
+    return RawRecord(Source.ISCSI, int(at * SECOND), int(at * SECOND), "boot", {"look": look, "found": json.dumps(found)})
 
 
 def session(state: str, number: int = 1, target: str = TARGET) -> dict[str, str]:
@@ -51,6 +52,29 @@ def test_the_life_of_a_session() -> None:
 
     assert said == ["iscsi.session.established", "iscsi.connection.failed", "iscsi.session.expired", "iscsi.connection.recovered"]
     assert (closed.kind, str(closed.subject), closed.model_dump()["target"]) == ("iscsi.session.closed", f"iscsi-portal/{PORTAL}", TARGET)
+
+
+def test_sessions_over_several_interfaces_are_one() -> None:
+    """Two to one portal and target: one that fails is said while it lasts and never contradicted, and the last one's end is the end."""
+    classifier = IscsiClassifier("pve1")
+    both = kinds(classifier, sessions(session("LOGGED_IN", 1), session("LOGGED_IN", 2), at=0))
+    failed = kinds(classifier, *(sessions(session("FAILED", 1), session("LOGGED_IN", 2), at=at) for at in range(1, 700)))
+    lost = kinds(classifier, sessions(session("FREE", 1), session("FAILED", 2), at=700))
+    one = kinds(classifier, sessions(session("LOGGED_IN", 2), at=701))
+    none = kinds(classifier, sessions(at=702))
+
+    assert both == ["iscsi.session.established"]
+    assert failed == ["iscsi.connection.failed"] * 12
+    assert (lost, one, none) == (["iscsi.session.expired"], ["iscsi.connection.recovered"], ["iscsi.session.closed"])
+
+
+def test_a_session_that_another_stays_beside_is_no_end() -> None:
+    """One of two is logged out: the other is said to be there, for iscsid's own line on it may have made a controller forget both."""
+    classifier = IscsiClassifier("pve1")
+    kinds(classifier, sessions(session("LOGGED_IN", 1), session("LOGGED_IN", 2), at=0))
+
+    assert kinds(classifier, sessions(session("LOGGED_IN", 1), at=1)) == ["iscsi.session.established"]
+    assert kinds(classifier, sessions(session("LOGGED_IN", 1), at=2)) == []
 
 
 def test_one_refused_connection_is_an_accident() -> None:
@@ -99,6 +123,15 @@ def test_a_wanted_target_without_a_session() -> None:
 
     assert (early, late) == ([], ["iscsi.session.missing"])
     assert set(back) == {"iscsi.session.established", "iscsi.session.present"}
+
+
+def test_a_clock_that_is_set_is_no_patience() -> None:
+    """A node boots, and its clock is put right by a day: the target has the rest of its minute."""
+    classifier = IscsiClassifier("pve1")
+    looks = [dataclasses.replace(sessions(at=at + 86_400, wanted=(TARGET,)), monotonic=at * SECOND) for at in (1, 60, 61)]
+
+    assert kinds(classifier, sessions(at=0, wanted=(TARGET,)), *looks[:1]) == []
+    assert kinds(classifier, *looks[1:]) == ["iscsi.session.missing"]
 
 
 def test_names_are_a_question_of_their_own() -> None:

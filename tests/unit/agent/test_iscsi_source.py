@@ -148,6 +148,16 @@ def test_recorded_sessions_are_seen(tmp_path: Path) -> None:
     assert set(portals(one)) == {"10.1.1.1:3260", "10.1.2.1:3260", "127.0.0.9:3260"}
 
 
+def test_a_storage_of_qemus_own_initiator_needs_no_session(tmp_path: Path) -> None:
+    """`iscsidirect` has its session within QEMU: no session of the kernel is wanted, nothing is bad, and its portal is asked."""
+    one = initiator(tmp_path, "127.0.0.9", deadline=0.1)
+    (tmp_path / "pve/storage.cfg").write_text(STORAGE.format(portal="127.0.0.9", target=TARGET).replace("iscsi:", "iscsidirect:"))
+    found = one.sessions()
+
+    assert (found.picture, found.bad) == ({"sessions": [], "wanted": []}, False)
+    assert set(portals(one)) == {"127.0.0.9:3260"}
+
+
 def test_a_session_that_takes_the_number_of_another_is_itself(tmp_path: Path) -> None:
     """The kernel gives a session the number of one that ended: the next look tells the new one's target. A change of state is told."""
     shutil.copytree(HOSTS / "good" / "sys", tmp_path / "sys", symlinks=True)

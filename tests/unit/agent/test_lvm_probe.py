@@ -38,6 +38,8 @@ class Node:
         (where / "storage.cfg").write_text(text, encoding="utf-8")
         self.made = LvmClassifier("pve1", memory)
         self.at = 1_790_000_000 * SECOND
+        self.ahead = 0
+        """µs by which the clock was set forward."""
         self._groups: dict[Path, Groups] = {}
 
     def host(self, name: str, *, root: bool = True) -> Path:
@@ -55,7 +57,8 @@ class Node:
         for _ in range(times):
             self.at += after * SECOND
             fields = {"look": "groups", "found": json.dumps(groups.look().picture)}
-            said |= {event.subject.key: event for event in self.made.classify(RawRecord(Source.LVM, self.at, self.at, "boot", fields))}
+            record = RawRecord(Source.LVM, self.at + self.ahead, self.at, "boot", fields)
+            said |= {event.subject.key: event for event in self.made.classify(record)}
         return said
 
 
@@ -103,6 +106,53 @@ def test_what_a_group_lay_on_is_remembered_over_a_restart(node: Node, tmp_path: 
     node.look(node.host("good", root=False))
     anew = Node(tmp_path / "anew", "vg-iscsi", memory=json.loads(json.dumps(node.made.memory())))
     gone = anew.host("gone", root=False)
+
+    assert kinds(anew.look(gone, times=20)) == {}
+    assert kinds(anew.look(gone, times=6)) == {"vg-iscsi": MISSING}
+
+
+MOVED_FROM = {"volumes": {}, "groups": {"vg-iscsi": [SWAPPED], "vg-idle": [SWAPPED]}}
+"""Where two groups were before another node moved them: a LUN that is not on the host `good`."""
+
+
+def test_a_group_that_was_moved_is_complete_where_its_volumes_are_active(tmp_path: Path) -> None:
+    """Another node moved it to a new LUN, and the old one was taken away: that it once lay there is no fault, also of this node."""
+    node = Node(tmp_path / "pve", "vg-iscsi", memory=MOVED_FROM)
+
+    assert kinds(node.look(node.host("good", root=False), times=30)) == {"vg-iscsi": COMPLETE}
+    assert node.made.memory()["groups"] == {"vg-iscsi": [LUN0]}
+
+
+def test_a_group_that_was_moved_is_complete_where_pvscan_found_it_so(tmp_path: Path) -> None:
+    """The same of a group without active volumes: udev has pvscan's word of its new disks; without it the old LUN is missed."""
+    node = Node(tmp_path / "pve", "vg-idle", memory=MOVED_FROM)
+    host = node.host("good", root=False)
+    assert kinds(node.look(host, times=30)) == {"vg-idle": MISSING}
+    for name in ("b253:1", "b253:2"):
+        with (host / "run/udev/data" / name).open("a", encoding="utf-8") as file:
+            file.write("E:LVM_VG_NAME_COMPLETE=vg-idle\n")
+    told = Node(tmp_path / "told", "vg-idle", memory=MOVED_FROM)
+
+    assert kinds(told.look(host, times=30)) == {"vg-idle": COMPLETE}
+
+
+def test_a_disk_that_is_gone_below_an_active_volume_is_missed(node: Node) -> None:
+    """The kernel goes on to name the disk below a volume, and not its LUN: that one is remembered."""
+    node.look(node.host("good", root=False))
+    gone = node.host("gone", root=False)
+    active = gone / "sys/class/block/dm-9"
+    shutil.copytree(node.where / "good-False/sys/class/block/dm-9", active)
+
+    assert kinds(node.look(gone, times=2))["vg-iscsi"] == MISSING
+
+
+def test_a_clock_that_is_set_is_no_patience(node: Node, tmp_path: Path) -> None:
+    """A node boots, and its clock is put right by a day: its logins have the rest of their time."""
+    node.look(node.host("good", root=False))
+    anew = Node(tmp_path / "anew", "vg-iscsi", memory=json.loads(json.dumps(node.made.memory())))
+    gone = anew.host("gone", root=False)
+    anew.look(gone)
+    anew.ahead = 86_400 * SECOND
 
     assert kinds(anew.look(gone, times=20)) == {}
     assert kinds(anew.look(gone, times=6)) == {"vg-iscsi": MISSING}

@@ -33,10 +33,14 @@ class Node:
         self.made = MultipathClassifier("pve1", memory)
         self.at = 1_790_000_000 * SECOND
 
+        self.ahead = 0
+        """µs by which the clock was set forward."""
+
     def say(self, look: str, found: object, after: int = 1) -> list[Event]:
         """Return what a picture makes it say, ``after`` seconds later."""
         self.at += after * SECOND
-        return self.made.classify(RawRecord(Source.MULTIPATH, self.at, self.at, "boot", {"look": look, "found": json.dumps(found)}))
+        fields = {"look": look, "found": json.dumps(found)}
+        return self.made.classify(RawRecord(Source.MULTIPATH, self.at + self.ahead, self.at, "boot", fields))
 
     def daemon(self, sample: str, trouble: str = "", times: int = 0) -> list[Event]:
         """Return what a recorded answer of multipathd makes it say, or its trouble."""
@@ -149,6 +153,20 @@ def test_a_disk_that_is_blocked_for_a_moment_is_no_fault(picture: dict[str, Any]
     assert kinds(node.say("paths", picture)) == {f"lun/{LUN}": "multipath.map.restored"}
 
 
+def test_a_live_controller_of_nvme_is_a_working_path(picture: dict[str, Any]) -> None:
+    """dm-multipath over NVMe: `live` works, a controller that reconnects for longer than a moment or is dead does not."""
+    node = Node()
+    first = node.say("paths", in_state(picture, "live", "sda", "sdb"))
+    moment = node.say("paths", in_state(picture, "connecting", "sda", times=1))
+    lasting = node.say("paths", in_state(picture, "connecting", "sda", times=2))
+    dead = node.say("paths", in_state(picture, "dead", "sda", "sdb"))
+
+    assert kinds(first)[f"lun/{LUN}"] == "multipath.wwid.confirmed"
+    assert "multipath.map.restored" in {event.kind for event in first if event.subject.key == LUN}
+    assert moment == []
+    assert [kinds(found) for found in (lasting, dead)] == [{f"lun/{LUN}": "multipath.map.degraded"}, {f"lun/{LUN}": "multipath.map.lost"}]
+
+
 def test_a_standby_path_works(picture: dict[str, Any]) -> None:
     """The passive controller of an active-passive array is a ghost, and not a failure."""
     node = Node()
@@ -185,6 +203,25 @@ def test_a_path_that_stays_away_for_a_day_is_expected_no_more(picture: dict[str,
         "multipath.map.degraded"
     ]
     assert [event.kind for event in over if event.subject.key == LUN][:2] == ["multipath.map.restored", "multipath.map.single"]
+
+
+def test_a_clock_that_is_set_takes_no_day(picture: dict[str, Any]) -> None:
+    """A node boots with a wrong clock: once it was set a missing path is missed as before, by this agent and the next one, for a day."""
+    node = Node()
+    node.say("paths", picture)
+    node.say("paths", less(picture, "sda"))
+    node.ahead = 40 * 365 * 86_400 * SECOND
+    after = node.say("paths", less(picture, "sda"))
+    anew = Node(json.loads(json.dumps(node.made.memory())))
+    anew.ahead = node.ahead
+    wrong = Node(json.loads(json.dumps(node.made.memory())))
+    wrong.ahead = 2 * node.ahead
+    found = [after, anew.say("paths", less(picture, "sda")), anew.say("paths", less(picture, "sda"), after=86_000)]
+    found.append(wrong.say("paths", less(picture, "sda")))
+    over = anew.say("paths", less(picture, "sda"), after=500)
+
+    assert all("multipath.map.restored" not in {event.kind for event in one if event.subject.key == LUN} for one in found)
+    assert "multipath.map.restored" in {event.kind for event in over if event.subject.key == LUN}
 
 
 def test_paths_that_are_there_for_a_moment_are_not_missed_later(picture: dict[str, Any]) -> None:
@@ -299,6 +336,21 @@ def test_a_disk_without_a_map_that_leads_elsewhere_is_told(picture: dict[str, An
     assert kinds(found) == {f"lun/{LUN}": "scsi.lun.remapped"}
     assert kinds(back) == {f"lun/{LUN}": "scsi.lun.confirmed"}
     assert new == []
+
+
+def test_a_disk_that_shows_no_name_any_more_is_not_judged(picture: dict[str, Any]) -> None:
+    """It led elsewhere and now the kernel knows no identity of it: nothing is taken back, and what else the record tells is told."""
+    picture["maps"] = {}
+    node = Node()
+    node.say("paths", picture)
+    node.say("paths", swapped(picture))
+    nameless = swapped(picture)
+    for name in ("sda", "sdb"):
+        nameless["disks"][name] |= {"names": [], "wwid": ""}
+    nameless["maps"]["dm-1"] = {"map": "mpathb", "wwid": LUN1, "legs": ["sdc", "sdd"]}
+
+    assert kinds(node.say("paths", nameless)) == {f"lun/{LUN1}": "multipath.wwid.confirmed"}
+    assert kinds(node.say("paths", picture))[f"lun/{LUN}"] == "scsi.lun.confirmed"
 
 
 def test_two_lun_numbers_with_one_wwid_are_a_conflict(picture: dict[str, Any]) -> None:

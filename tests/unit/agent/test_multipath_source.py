@@ -85,6 +85,22 @@ def test_a_blocked_disk_is_counted_and_looked_at_again_soon(host: Path) -> None:
     assert [(one.picture["disks"]["sda"]["times"], one.bad) for one in seen] == [(1, True), (2, False), (2, False)]
 
 
+@pytest.mark.parametrize("state", ["connecting", "resetting"])
+def test_a_path_of_nvme_waits_while_its_controller_comes_back(host: Path, state: str) -> None:
+    """Its state is that of its controller: told as the kernel writes it, and counted while the controller is lost like a blocked disk's."""
+    controller = host / "sys/class/block/dm-0/slaves/nvme0n1/device/state"
+    controller.parent.mkdir(parents=True)
+    (controller.parent.parent / "dev").write_text("259:0\n", encoding="ascii")
+    looked, seen = Paths(host, scan=3600, identity=0), []
+    for text in ("live", state, state, "live"):
+        controller.write_text(f"{text}\n", encoding="ascii")
+        found = looked.look()
+        row = found.picture["disks"]["nvme0n1"]
+        seen.append((row["state"], row["times"], found.bad))
+
+    assert seen == [("live", 0, False), (state, 1, True), (state, 2, False), ("live", 0, False)]
+
+
 def test_another_lun_behind_a_path_is_seen_in_the_next_look(host: Path) -> None:
     """After a rescan the kernel shows another WWID and another page: both are read at once."""
     (host / SESSION / "vpd_pg83").write_bytes((PAGES / "lun0.pg83").read_bytes())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +106,47 @@ def test_errors_of_a_mount_are_told_by_name(tmp_path: Path, mounted: Callable[[s
 
     assert found == [WELL, "EACCES", "ESTALE", "EIO"]
     assert answers(one) == [WELL] * 4
+
+
+def test_a_mount_below_a_directory_that_may_not_be_entered_is_not_denied() -> None:
+    """`/root/nas` for another user than root: it cannot be seen, and that is nothing of its server's; where it can, it answers."""
+    other = ("/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
+    with tempfile.TemporaryDirectory() as base:
+        private = Path(base, "private")
+        (private / "nas").mkdir(parents=True)
+        Path(base).chmod(0o755)
+        watch(Path(base), private / "nas")
+        one = Mounts(Configured(Path(base), "pve1", every=0.01), Path(base), 20, Prober((*other, "/usr/bin/stat", "--cached=never")))
+        found = []
+        for mode in (0o755, 0o600, 0o755):
+            private.chmod(mode)
+            look = one.look()
+            found.append((look.picture[0]["answer"], look.bad))
+
+    assert found == [(WELL, False), (BLIND, False), (WELL, False)]
+
+
+DENYING = """
+import os, sys
+path = sys.argv[-1]
+if path.endswith("/."):
+    sys.exit("strange")
+elif not os.path.exists(path + "/well"):
+    sys.exit(f"stat: cannot statx '{path}': Permission denied")
+"""
+
+
+def test_a_denial_below_a_directory_that_says_nothing_is_believed_of_a_mount_that_answered_once(tmp_path: Path) -> None:
+    """Whoever was answered there once may enter the directories above; else nobody can tell whose denial it is."""
+    watch(tmp_path, tmp_path / "nas")
+    (tmp_path / "nas").mkdir()
+    one = Mounts(Configured(tmp_path, "pve1", every=0.01), tmp_path, 20, Prober((sys.executable, "-c", DENYING)))
+    found = answers(one)
+    (tmp_path / "nas/well").touch()
+    found += answers(one)
+    (tmp_path / "nas/well").unlink()
+
+    assert [*found, *answers(one)] == [BLIND, WELL, "EACCES"]
 
 
 @mounts_for_real
@@ -400,6 +443,19 @@ def test_a_missing_mount_is_told_after_a_minute() -> None:
     assert NfsMounted in said(classifier, 80, ROW | {"answer": "ok"})
 
 
+def test_a_clock_that_is_set_is_no_patience() -> None:
+    """A node boots, and its clock is put right by a day: the mount has the rest of its minute."""
+    classifier = NfsMounts(0.02)
+    gone = {"mounted": False, "source": "10.0.3.1:/e", "target": "/mnt/pve/nas", "storage": "nas"}
+    said(classifier, 0, gone)
+    found = [
+        [type(event) for event in classifier.mounts([gone], dataclasses.replace(record("mounts", at), at=int((at + 86_400) * 1e6)))]
+        for at in (1, 59, 60)
+    ]
+
+    assert found == [[], [], [NfsMountFailed]]
+
+
 def test_read_only_is_told_and_taken_back() -> None:
     """That a mount is read-only is said; that it is writable only after that."""
     classifier = NfsMounts(0.02)
@@ -468,6 +524,18 @@ def test_repeated_requests_are_counted() -> None:
 def test_strange_counters_are_nothing(text: str) -> None:
     """Text that is no table of counters gives no counters, and no error."""
     assert all(sums == Totals() for sums in totals(text).values())
+
+
+def test_a_share_with_a_blank_has_one_name(tmp_path: Path) -> None:
+    r"""The kernel writes `\040` in both of its tables: its counters are those of the export that its mount is told by."""
+    source = r"10.0.3.1:/my\040share"
+    one = watch(tmp_path, tmp_path)
+    table = tmp_path / "proc/self/mountinfo"
+    table.write_text(table.read_text().replace("10.0.3.1:/e0", source))
+    counters = f"device {source} mounted on {tmp_path} with fstype nfs4 statvers=1.1\n\tper-op statistics\n\tREAD: 9 9 0 1 1 0 900 900 0\n"
+    (tmp_path / "proc/self/mountstats").write_text(counters)
+
+    assert [row["source"] for row in one.look().picture] == list(one.statistics().picture) == ["10.0.3.1:/my share"]
 
 
 def test_records_go_where_they_belong() -> None:

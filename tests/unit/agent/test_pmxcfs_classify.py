@@ -1,5 +1,7 @@
+import dataclasses
 import hashlib
 import json
+from itertools import pairwise
 
 import msgpack
 
@@ -300,3 +302,49 @@ def test_backup_jobs() -> None:
     assert again.guests == ("100",)
     gone = one(PmxcfsClassifier("pve1", classifier.memory()).classify(record(what="jobs", jobs="", user="", offset="120")))
     assert isinstance(gone, BackupJobGone)
+
+
+def test_an_inactive_storage_is_said_again() -> None:
+    """Each minute while it lasts, since a controller forgets it after 90 s; not when it is active or its daemon stands still."""
+    classifier, said = PmxcfsClassifier("pve1"), list[tuple[int, str]]()
+    classifier.classify(record(what="member", node="pve1", online="yes", address="10.0.0.1"))
+    classifier.classify(storage(b"dir: local\n\tpath /var/lib/vz\n\nnfs: nas\n\tserver h\n\texport /x\n"))
+    for at in range(0, 900, 10):
+        alive = 1000 + min(at, 600)
+        entries = (node_entry("pve1", alive), f"pve-storage-9.0/pve1/local:{alive}:10:5", "pve-storage-9.0/pve1/nas:1000:10:5")
+        events = classifier.classify(dataclasses.replace(rrd(at, *entries), at=at * 1_000_000))
+        said += [(at, f"{event.kind} {event.subject.key}") for event in events if event.kind.startswith("storage.")]
+    times = [at for at, what in said if what == "storage.inactive nas"]
+
+    assert [later - at for at, later in pairwise(times)] == [60] * (len(times) - 1)
+    assert times[0] < 60
+    assert 540 < times[-1] <= 640
+    assert [what for _, what in said if what.startswith("storage.active")] == ["storage.active local", "storage.active nas"]
+
+
+def test_what_was_told_as_dead_is_taken_back_after_a_restart() -> None:
+    """A stuck status daemon and a dead local manager: the next agent says once that they work again, or that they still do not."""
+    second, start = 1_000_000, 1_795_000_000
+
+    def take(made: PmxcfsClassifier, since: int, feed: int, written: int) -> list[str]:
+        """Look for a minute at a status feed and at a local manager's status that were written last at these times."""
+        manager = {"master_node": "pve1", "timestamp": 1, "service_status": {"vm:1": {"state": "started", "node": "pve1", "uid": "a"}}}
+        records = [record(what="member", node="pve1", online="yes", address="10.0.0.1")]
+        for at in range(since, since + 60, 10):
+            entry = f"{node_entry('pve1', min(at, feed))}\n"
+            lrm = json.dumps({"state": "active", "mode": "active", "timestamp": start + min(at, written), "results": {}})
+            restless = [{"what": "rrd", "text": entry}, {"what": "lrm", "node": "pve1", "text": lrm}]
+            if at > since:
+                restless.insert(0, {"what": "manager", "text": json.dumps(manager), "cluster": "c1"})
+            records += [RawRecord(Source.PMXCFS, (start + at) * second, at * second, "b", fields) for fields in restless]
+        events = [event for one in records for event in made.classify(one)]
+        return [event.kind for event in events if event.kind.startswith(("node.status", "ha.lrm"))]
+
+    made = PmxcfsClassifier("pve1")
+    assert sorted([*take(made, 1000, 1010, 900), *take(made, 1060, 1010, 900)]) == ["ha.lrm.dead", "node.status.stuck"]
+    memory = msgpack.packb(made.memory())
+    still, better = (PmxcfsClassifier("pve1", msgpack.unpackb(memory)) for _ in range(2))
+
+    assert sorted(take(still, 1300, 1010, 900)) == ["ha.lrm.dead", "node.status.stuck"]
+    assert sorted(take(better, 1300, 9999, 9999)) == ["ha.lrm.alive", "node.status.alive"]
+    assert take(PmxcfsClassifier("pve1", msgpack.unpackb(msgpack.packb(better.memory()))), 1400, 9999, 9999) == []

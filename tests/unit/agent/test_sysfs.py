@@ -71,3 +71,17 @@ def test_host_without_iscsi_has_nothing(tmp_path: Path) -> None:
 
     assert inventory(tmp_path) == []
     assert inventory(tmp_path / "nowhere") == []
+
+
+def test_what_sysfs_tells_of_a_disk_name_is_newer_than_lines_of_before(tmp_path: Path) -> None:
+    """`sdb` was another disk when the agent ran last: lines on it are joined to the LUN that it is now."""
+    made = JournalClassifier("pve1")
+    line = {"MESSAGE": "sd 9:0:0:0: [sdb] Attached SCSI disk", "_TRANSPORT": "kernel", "SYSLOG_IDENTIFIER": "kernel"}
+    before = {**line, "MESSAGE": "sd 9:0:0:0: alua: device naa.60014054b810ad169314b68ab2419ee4 port group 0 rel port 1"}
+    changed = {**line, "MESSAGE": "sdb: detected capacity change from 524288 to 0"}
+    for fields in (line, before):
+        classify(made, Source.JOURNALD, fields)
+    for fields in inventory(tree(tmp_path)):
+        classify(made, Source.ISCSI, fields)
+
+    assert classify(made, Source.JOURNALD, changed) == [f"scsi.lun.vanished lun/3{NAA[4:]}"]

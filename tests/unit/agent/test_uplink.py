@@ -203,6 +203,23 @@ async def test_what_the_spool_dropped_shows(tmp_path: Path, endpoint: str, contr
     await spool.close()
 
 
+async def test_what_was_dropped_is_said_again_once(tmp_path: Path, endpoint: str, controller: Controller) -> None:
+    """A controller that comes again and again and commits nothing has all said once; and once more when the spool dropped that, too."""
+    spool = await Spool.open(tmp_path / "small.db", ("lab", "pve1"), Limits(20_000, 10**15), lambda: 1, ("main",))
+    times, so_far = list[None](), list[int]()
+    async with linked(spool, endpoint) as uplink:
+        uplink.missed = lambda: times.append(None)
+        for count in (200, 1, 0, 200, 0):
+            await spool.append("journald", observed(count), "c", None)
+            await controller.welcome()
+            await controller.batch()
+            so_far.append(len(times))
+            await controller.say(Refused("no room"))
+    await spool.close()
+
+    assert so_far == [1, 1, 1, 2, 2]
+
+
 async def test_silence_after_a_batch_ends_the_session(
     spool: Spool, endpoint: str, controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
