@@ -144,7 +144,7 @@ class Cluster:
         """Ask for all health checks; connect first where that is not done."""
         try:
             if not self._access.is_there():
-                return Found(None)
+                return Found(None, empty=True)
         except CephError as error:
             return Found({**self._about(), "trouble": str(error)}, bad=True)
 
@@ -286,8 +286,9 @@ class CephSource:
     def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
         """Take the looks that are due; now and then look whether storage.cfg names another cluster."""
         if time.monotonic() >= self._due:
+            known = (own := self._clusters.get(OWN)) is not None and own.conf is not None
             self._follow(self._wanted())
-            self._due = time.monotonic() + (_CLUSTERS if self._clusters[OWN].conf is not None else _SOON)
+            self._due = time.monotonic() + (_CLUSTERS if known else _SOON)
         return self._looking.read_batch(max_records, timeout)
 
     def wake(self) -> None:
