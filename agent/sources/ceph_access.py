@@ -106,8 +106,8 @@ class Access:
 
         :raises CephError: see :class:`agent.sources.librados.Connection`; or connecting does not come back.
         """
-        if self._held is not None:
-            return self._held
+        if (held := self._held) is not None:  # another look may drop it
+            return held
         if time.monotonic() < self._due and self._refused:
             raise CephError(self._refused)
         if self._is_stuck():
