@@ -80,11 +80,11 @@ class CephUnwatched(InfoEvent):
 
 
 class CephFlagsChanged(InfoEvent):
-    """Flags of the OSD map were set or unset, for all OSDs or for single CRUSH hosts and OSDs: an administrator works on them."""
+    """Flags of the OSD map were set or unset, for all OSDs, a CRUSH bucket, a device class or one OSD: an administrator works on them."""
 
     kind: Literal["ceph.flags.changed"] = "ceph.flags.changed"
     flags: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
-    """Those that are set now and change what Ceph does by itself, `noout` for instance; those of a host or OSD as `noout of pve1`."""
+    """Those that are set now and change what Ceph does by itself, `noout` for instance; those of a part as `noout of pve1`."""
     set: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
     unset: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
 

@@ -17,14 +17,15 @@ from agent.classify.ceph_monitors import Monitors
 from agent.classify.ceph_osds import Osds
 from agent.classify.ceph_space import Space
 from agent.classify.ceph_view import TEXT, View, is_fsid, rows, seen, text
-from agent.classify.changes import Changes
+from agent.classify.changes import BELIEVED, Changes
 from agent.record import RawRecord
 from events.agent import AgentSourceFailed, AgentSourceWorks
 from events.base import Event, Source
 from events.ceph import CephUnwatched
 from events.entity import Entity, EntityKind
 
-_HUNG: Final = "no answer within the deadline"
+_HUNG: Final = "the look `health` does not come back"
+"""The source's own deadlines, and librados', are shorter: it is the agent that is stuck, and the monitors may be well."""
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class CephClassifier:
     def classify(self, record: RawRecord) -> list[Event]:
         """Return what a record changes, and now and then the full picture."""
         look, _, name = record.fields.get("look", "").partition("@")
-        found: Any = {"cluster": name, "silent": _HUNG} if "hung" in record.fields else json.loads(record.fields.get("found", "null"))
+        found: Any = {"cluster": name, "trouble": _HUNG} if "hung" in record.fields else json.loads(record.fields.get("found", "null"))
         if not isinstance(found, dict):
             return []
         cluster = self._clusters.setdefault(name, _Cluster())
@@ -111,6 +112,9 @@ class CephClassifier:
     def _access(self, one: _Cluster, found: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
         """Yield whether this agent can ask the cluster at all: that it cannot is the agent's trouble, not the cluster's."""
         trouble, keyless = text(found.get("trouble")), text(found.get("keyless"))
+        # One look that comes late is a busy node (agent.classify.sight).
+        if one.view.streak.count("access", trouble if trouble == _HUNG else "") < BELIEVED and trouble == _HUNG:
+            return
         if trouble:
             event = AgentSourceFailed(subject=self._node, seen=seen(record, trouble), source=Source.CEPH.value, reason=trouble[:TEXT])
             yield from one.view.say(event, record, words=trouble)
@@ -123,6 +127,8 @@ class CephClassifier:
 
 
 def _health(one: _Cluster, found: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
+    if found.get("trouble") or found.get("keyless"):
+        one.monitors.unasked()
     if "silent" in found:
         yield from one.monitors.silence(one.view, text(found["silent"]), record)
     health = found.get("health")

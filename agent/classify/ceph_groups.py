@@ -1,7 +1,9 @@
 """Placement groups, recovery and slow requests of a Ceph cluster to events. Pure.
 
 Health checks say that something is wrong; the placement groups' states say it sooner (a group is `inactive` to Ceph after a minute only)
-and how far recovery is. Both are the manager's word: without one they are a memory, and nothing is said of them.
+and how far recovery is. Both are the manager's word: without one they are a memory, and nothing is said of them. A new one knows a
+group only when an OSD has told of it (`unknown`), and one that no living OSD tells of is a memory too (`stale`): such groups are neither
+well nor, before they last, at a standstill.
 """
 
 from __future__ import annotations
@@ -54,15 +56,27 @@ _PROGRESS: Final = 10_000_000
 """Microseconds between two reports of progress."""
 _GROUP: Final = re.compile(r"pg (\d+)\.[0-9a-f]+ ")
 _DAEMON: Final = re.compile(r"osd\.(\d{1,9})")
+_MONITORS: Final = re.compile(r"(?:mon\.[^\s,\[\]]+ has|daemons \[mon\.[^\s,\[\]]+(?:,mon\.[^\s,\[\]]+)*\] have) slow ops")
+"""Where monitors alone are named (``_summarize`` in mgr/DaemonHealthMetricCollector.cc); an ellipsis stands for others."""
 _SLOW: Final = re.compile(r"(\d+) slow ops, oldest one blocked for (\d+) sec")
 _TYPES: Final = re.compile(r"\d+ slow requests \(by type \[ (.*?) \]")
 _TYPE: Final = re.compile(r"'([^']+)' : \d+")
 _SUB_OPS: Final = "waiting for sub ops"
 _FRESH: Final = 30_000_000
 """Microseconds for which a line about slow requests holds; an OSD writes one each second while it has any."""
-_TRANSIENT: Final = frozenset({"peering", "activating", "creating", "unknown"})
+_TRANSIENT: Final = frozenset({"peering", "activating", "creating"})
 """States that a group passes through in seconds; only where they last do they count."""
 _LASTS: Final = 15_000_000
+_UNSEEN: Final = frozenset({"unknown", "stale"})
+"""States in which the manager does not know what a group does."""
+_UNSEEN_LASTS: Final = 60_000_000
+"""Microseconds after which groups that nobody tells of are taken to stand still: as many as Ceph waits (``mon_pg_stuck_threshold``)."""
+_GATHERS: Final = 60_000_000
+"""Microseconds that a new manager is given to hear of all groups; each OSD tells it each 5 s (``mgr_stats_period``)."""
+_MANAGER: Final = re.compile(r"Activating manager daemon |Manager daemon \S+ is (?:now available|unresponsive)|Active manager daemon ")
+"""Lines of the cluster's log on another manager (``MgrMonitor`` in mon/MgrMonitor.cc)."""
+_MERGING: Final = "premerge"
+"""Groups that wait to become one with another stop serving I/O on purpose, for seconds, when a pool gets fewer of them."""
 _MOST: Final = 32
 _MOST_OSDS: Final = 16
 """Beyond as many OSDs with slow requests it is the cluster that is slow, not its disks."""
@@ -81,6 +95,10 @@ class Groups:
         self._waits, self._works = -_FRESH, -_FRESH
         """When slow requests were last said to wait for other OSDs, and when for their own (µs)."""
         self._transient: int | None = None
+        self._unseen: int | None = None
+        """Since when some groups are stale or unknown without a break (µs); None when there are none."""
+        self._managed = -_GATHERS
+        """When the manager was last another one, or none (µs)."""
         self._told = 0
         self._was_moving = False
         self._rate = 0
@@ -89,12 +107,16 @@ class Groups:
     def hear(self, view: View, health: Mapping[str, Any], record: RawRecord) -> Iterator[Event]:
         """Yield what the health checks say of slow requests."""
         self._health = health
+        if "MGR_DOWN" in view.codes:
+            self._managed = record.at
         yield from self._ops(view, record)
         yield from self._saturation(view, record)
 
     def listen(self, words: str, at: int) -> None:
-        """Take in what an OSD says of its slow requests in the cluster's log (``OSD::get_health_metrics`` in osd/OSD.cc)."""
-        if match := _TYPES.match(words):
+        """Take in what the cluster's log says of slow requests (``OSD::get_health_metrics`` in osd/OSD.cc) and of managers."""
+        if _MANAGER.match(words):
+            self._managed = at
+        elif match := _TYPES.match(words):
             if set(_TYPE.findall(match[1])) == {_SUB_OPS}:
                 self._waits = at
             else:
@@ -112,6 +134,7 @@ class Groups:
         self._pools = {int(number(pool.get("pool"))): text(pool.get("pool_name")) for pool in rows(part(found, "dump").get("pools"))}
         status = part(found, "status")
         if part(status, "mgrmap").get("available") is False or "MGR_DOWN" in view.codes:
+            self._managed = record.at
             return
         groups = part(status, "pgmap")
         if not groups:
@@ -127,16 +150,20 @@ class Groups:
         yield from self._saturation(view, record)
 
     def _activity(self, view: View, states: list[tuple[str, int]], record: RawRecord) -> Iterator[Event]:
-        inactive = [(set(name.split("+")), count) for name, count in states if "active" not in name.split("+")]
+        checked = details(self._health, "PG_AVAILABILITY")
+        groups = [(set(name.split("+")), count) for name, count in states if checked or _MERGING not in name.split("+")]
+        inactive = [(words, count) for words, count in groups if "active" not in words and "unknown" not in words]
         lasting = sum(count for words, count in inactive if not words & _TRANSIENT)
-        passing = sum(count for words, count in inactive if words & _TRANSIENT and "unknown" not in words)
+        passing = sum(count for words, count in inactive if words & _TRANSIENT)
         if not passing:
             self._transient = None
         elif self._transient is None:
             self._transient = record.at
         elif record.at - self._transient >= _LASTS:
             lasting += passing
-        checked = details(self._health, "PG_AVAILABILITY")
+        unseen = sum(count for words, count in groups if "unknown" in words or {"stale", "active"} <= words)
+        if self._is_lost(bool(unseen), checked, record.at):
+            lasting += unseen
         if lasting and (view.streak.count("groups", "inactive") >= BELIEVED or checked):
             pools = {self._pools.get(int(match[1]), "") for line in checked if (match := _GROUP.match(line))}
             event = CephPgsInactive(
@@ -146,10 +173,21 @@ class Groups:
                 pools=tuple(sorted(pools - {""}))[:_MOST],
             )
             yield from view.say(event, record, words="inactive")
-        elif not lasting:
+        elif not lasting and not _is_unseen(states):
             view.streak.count("groups", "active")
             if not passing:
                 yield from view.say(CephPgsActive(subject=view.cluster, seen=seen(record)), record)
+
+    def _is_lost(self, unseen: bool, checked: list[str], at: int) -> bool:
+        """Tell whether groups that the manager does not know of stand still: Ceph says so, in the details ``checked``, or they last."""
+        if not unseen:
+            self._unseen = None
+            return False
+        self._unseen = at if self._unseen is None else self._unseen
+        # A new manager's word on groups that it has not heard of yet is no word on their I/O.
+        since = self._managed + _GATHERS
+        named = any(word in line for line in checked for word in _UNSEEN)
+        return at >= since and (named or at - max(self._unseen, since) >= _UNSEEN_LASTS)
 
     def _redundancy(self, view: View, groups: Mapping[str, Any], states: list[tuple[str, int]], record: RawRecord) -> Iterator[Event]:
         lacking = sum(count for name, count in states if {"degraded", "undersized"} & set(name.split("+")))
@@ -165,7 +203,7 @@ class Groups:
                 planned=planned,
             )
             yield from view.say(event, record, words=f"degraded {planned}")
-        else:
+        elif not _is_unseen(states):
             yield from view.say(CephPgsClean(subject=view.cluster, seen=seen(record)), record)
 
     def _progress(self, view: View, groups: Mapping[str, Any], states: list[tuple[str, int]], record: RawRecord) -> Iterator[Event]:
@@ -190,7 +228,7 @@ class Groups:
 
     def _saturation(self, view: View, record: RawRecord) -> Iterator[Event]:
         """Yield whether recovery starves clients: data moves, and clients suffer at the same time, seen twice."""
-        signs: list[str] = [code for code in _SUFFERING if code in view.codes - view.muted]
+        signs: list[str] = [code for code in _SUFFERING if code in view.codes - view.muted and (code != "SLOW_OPS" or self._clients_wait())]
         if self._latency >= _SLOW_COMMIT:
             signs.append(LATENCY)
         if self._moving and signs:
@@ -210,8 +248,12 @@ class Groups:
         elif not self._saturated:
             yield from view.say(CephRecoveryCalm(subject=view.cluster, seen=seen(record)), record)
 
+    def _clients_wait(self) -> bool:
+        """Tell whether slow requests are clients'. A monitor's are commands and daemons' reports: no guest's I/O passes through it."""
+        return not _MONITORS.search(summary_of(self._health, "SLOW_OPS"))
+
     def _ops(self, view: View, record: RawRecord) -> Iterator[Event]:
-        summary = summary_of(self._health, "SLOW_OPS")
+        summary = summary_of(self._health, "SLOW_OPS") if self._clients_wait() else ""
         match = _SLOW.search(summary)
         count, oldest = (int(match[1]), int(match[2])) if match else (0, 0)
         osds = frozenset(int(one) for one in _DAEMON.findall(summary)) if summary else frozenset()
@@ -242,6 +284,10 @@ def _go_on(view: View, groups: Mapping[str, Any], states: list[tuple[str, int]],
         view.rearranged = at
     elif at - view.rearranged >= (_STALLED if lacking or _is_waiting(states) else _BEGINS):
         view.rearranged = None
+
+
+def _is_unseen(states: list[tuple[str, int]]) -> bool:
+    return any(not _UNSEEN.isdisjoint(name.split("+")) for name, _ in states)
 
 
 def _is_waiting(states: list[tuple[str, int]]) -> bool:

@@ -26,6 +26,8 @@ _FLAGS: Final = frozenset(
 _MOST_FLAGS: Final = 32
 _MOST_OSDS: Final = 512
 _MOST: Final = 4096
+_DEEPEST: Final = 16
+"""Levels of buckets: a map has a dozen at most; a broken answer may have a circle."""
 _FAILED: Final = re.compile(r"osd\.(\d{1,9}) failed \(([^()]*)\) \((.*)\)", re.DOTALL)
 _STOPPED: Final = re.compile(r"osd\.(\d{1,9}) marked itself down.*", re.DOTALL)
 _SILENT: Final = re.compile(r"osd\.(\d{1,9}) marked down after no beacon for .*", re.DOTALL)
@@ -41,6 +43,8 @@ class _Osd(NamedTuple):
     up: bool
     within: bool
     """Whether it is `in`: data belongs to it."""
+    groups: frozenset[str] = frozenset()
+    """The CRUSH buckets that it is in, up to the root, and its device class."""
 
 
 class _Bucket(NamedTuple):
@@ -110,9 +114,11 @@ class Osds:
             yield from self._flagged(view, dump, record)
         yield from self._gone(view, {osd.number for osd in osds}, record)
         view.hosts = {osd.number: osd.host for osd in osds}
+        view.groups = {osd.number: osd.groups for osd in osds}
         for osd in osds:
             yield from self._state(view, osd, record)
         down = {osd.number for osd in osds if (not osd.up or osd.number in self._ahead) and self._is_failing(view, osd)}
+        view.retired = frozenset(osd.number for osd in osds if not osd.up and osd.number not in down)
         before, self._buckets = self._buckets, {bucket.name: bucket.parent for bucket in buckets if bucket.osds}
         for bucket in buckets:
             yield from self._bucket(view, bucket, before.get(bucket.name, bucket.parent), down, record)
@@ -123,8 +129,12 @@ class Osds:
         self._in = {osd.number: osd.within for osd in osds}
 
     def _is_failing(self, view: View, osd: _Osd) -> bool:
-        """Tell whether an OSD that is down is a fault: one that was out already when we came was given up long ago."""
-        return osd.within or osd.number in view.failing or self._up.get(osd.number, False)
+        """Tell whether an OSD that is down is a fault: one that was out already when we came was given up long ago.
+
+        One that was out before it was stopped in order was drained: somebody takes it away.
+        """
+        drained = self._in.get(osd.number) is False and osd.number in view.stopped
+        return osd.within or osd.number in view.failing or (self._up.get(osd.number, False) and not drained)
 
     def _state(self, view: View, osd: _Osd, record: RawRecord) -> Iterator[Event]:
         key = f"osd {osd.number}"
@@ -185,9 +195,12 @@ class Osds:
         if subject is None or len(bucket.osds) < 2:  # of one OSD alone it is the OSD that is down
             return
         key = f"bucket {bucket.name}"
-        if down >= set(bucket.osds):
-            planned = all(view.is_planned(osd, view.hosts.get(osd, ""), record.at) for osd in bucket.osds)
-            if view.streak.count(key, "down") < BELIEVED and not set(bucket.osds) <= view.failing:
+        counted = set(bucket.osds) - view.retired
+        if down >= counted:
+            if len(counted) < 2:  # the others were taken out of service before
+                return
+            planned = all(view.is_planned(osd, view.hosts.get(osd, ""), record.at) for osd in counted)
+            if view.streak.count(key, "down") < BELIEVED and not counted <= view.failing:
                 return
             if was_in != bucket.parent:
                 yield from self._no_more(view, bucket.name, was_in, record)
@@ -259,8 +272,21 @@ def _osds(nodes: Mapping[int, Mapping[str, Any]], parents: Mapping[int, Mapping[
             continue
         reweight = node.get("reweight")
         yield _Osd(
-            number, text(parents[number].get("name")), node.get("status") == "up", isinstance(reweight, int | float) and reweight > 0
+            number,
+            text(parents[number].get("name")),
+            node.get("status") == "up",
+            isinstance(reweight, int | float) and reweight > 0,
+            frozenset({*_above(number, parents), text(node.get("device_class"))} - {""}),
         )
+
+
+def _above(number: int, parents: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the names of the buckets that an item is in, from its host to the root."""
+    for _ in range(_DEEPEST):
+        if (node := parents.get(number)) is None:
+            return
+        yield text(node.get("name"))
+        number = node["id"]
 
 
 def _buckets(nodes: Mapping[int, Mapping[str, Any]], parents: Mapping[int, Mapping[str, Any]]) -> Iterator[_Bucket]:
@@ -268,7 +294,7 @@ def _buckets(nodes: Mapping[int, Mapping[str, Any]], parents: Mapping[int, Mappi
 
     def below(number: int, depth: int) -> Iterator[int]:
         for child in _children(nodes.get(number, {})):
-            if depth < 16:  # a map has a dozen levels at most; a broken answer may have a circle
+            if depth < _DEEPEST:
                 yield from [child] if child >= 0 else below(child, depth + 1)
 
     for number, node in sorted(nodes.items(), reverse=True):

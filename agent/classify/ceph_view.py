@@ -35,17 +35,21 @@ class View:
     codes: frozenset[str] = frozenset()
     """Codes that are raised, muted or not."""
     flags: frozenset[str] = frozenset()
-    """Flags of the OSD map; those of one host or OSD as ``noout of NAME``."""
+    """Flags of the OSD map; those of one CRUSH bucket, device class or OSD as ``noout of NAME``."""
     stopped: dict[int, int] = field(default_factory=dict)
     """OSDs that said goodbye, and when (µs)."""
     reached: int = 0
     """How many monitors this node hears."""
     failing: frozenset[int] = frozenset()
     """OSDs that went down while somebody watched: they stay down until they are up or gone, also when Ceph has taken them out."""
+    retired: frozenset[int] = frozenset()
+    """OSDs that are down and no fault: they were out before."""
     rearranged: int | None = None
     """When somebody took an OSD that is up out or in, or its data was last seen to move for that (µs); None when there is nothing of it."""
     hosts: dict[int, str] = field(default_factory=dict)
     """OSD to its CRUSH host."""
+    groups: dict[int, frozenset[str]] = field(default_factory=dict)
+    """OSD to all whose flags hold for it beside its host: the CRUSH buckets that it is in, up to the root, and its device class."""
     used: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """Pool to (when, bytes) of the last hour."""
 
@@ -75,8 +79,12 @@ class View:
 
     def is_planned(self, osd: int, host: str, at: int) -> bool:
         """Tell whether an administrator meant an OSD to be down."""
-        flags = {"noout", f"noout of {host}", f"noout of osd.{osd}"}
-        return bool(flags & self.flags) or "OSD_DOWN" in self.muted or 0 <= at - self.stopped.get(osd, -PLANNED) < PLANNED
+        names = {host, f"osd.{osd}", *self.groups.get(osd, ())}
+        return (
+            not self.flags.isdisjoint({"noout", *(f"noout of {name}" for name in names)})
+            or "OSD_DOWN" in self.muted
+            or 0 <= at - self.stopped.get(osd, -PLANNED) < PLANNED
+        )
 
 
 def seen(record: RawRecord, excerpt: str = "") -> Seen:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from agent.classify.host_block import iscsi, multipath
 from agent.classify.host_bounds import fitting
-from agent.classify.host_ceph import ceph
+from agent.classify.host_ceph import CEPH_PLACE, ceph
 from agent.classify.host_mounts import mounts
 from agent.classify.host_networks import networks
 from agent.classify.host_volumes import Group, Volumes
@@ -66,6 +66,8 @@ class HostClassifier:
             return []
         found = json.loads(record.fields["found"])
         denied = record.fields.get("denied", "")
+        if what == "ceph" and any(path.startswith(CEPH_PLACE) for path in denied.split()):
+            return []  # which daemons there are is not known, and no daemons would be a fact
         seen = _seen(record, [f"not readable: {denied}"] if denied and what in ("iscsi", "volumes", "mounts") else [])
         event = self._volumes(found, record, seen) if what == "volumes" else _EVENTS[what](found, self._node, seen)
         digest = hashlib.sha256(event.model_dump_json(exclude={"seen"}).encode()).hexdigest()

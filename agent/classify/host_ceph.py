@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from events.base import Seen
 from events.entity import Entity
 from events.host import NodeCeph
 
+CEPH_PLACE: Final = "/var/lib/ceph"
+"""Where the directories are. Debian's packages make it 0750 for user and group `ceph`."""
 _MOST_OSDS, _MOST_DAEMONS, _LONGEST = 512, 8, 255
 
 

@@ -16,7 +16,6 @@ A picture holds ``cluster``, and ``fsid`` where that is known; then the answers,
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -28,9 +27,19 @@ import structlog
 
 from agent.record import Batch
 from agent.sources.background import Background
+from agent.sources.ceph_access import Access
 from agent.sources.ceph_monitors import Monitors
 from agent.sources.configured import Configured
-from agent.sources.librados import CephError, CephKeyMissingError, CephRefusedError, CephSilentError, Connection, Key, Place
+from agent.sources.librados import (
+    CephClosedError,
+    CephError,
+    CephKeyMissingError,
+    CephRefusedError,
+    CephSilentError,
+    Connection,
+    Key,
+    Place,
+)
 from agent.sources.looking import Found, Look, LookingSource
 from agent.sources.tcp import ACCEPTED, BLIND
 from events.base import Source
@@ -54,17 +63,18 @@ _SLACK: Final = 3.0
 """Seconds beyond librados' own deadline after which a look counts as hung. A map takes several commands; the first that fails ends it."""
 _CLUSTERS: Final = 15.0
 """Seconds between two looks for clusters that storage.cfg names."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
-"""Seconds between two attempts to connect with what was refused."""
+_SOON: Final = 0.5
+"""The same until the nodes' own configuration is known: a storage that names their own monitors is no other cluster."""
+_HEARD: Final = 15.0
+"""Seconds for which what was heard of the monitors holds, at least."""
 _REFUSED: Final = 3600.0
 """Seconds after which a command that was refused is asked again on the same connection: monitors may have been upgraded meanwhile."""
 _MOST_LINES: Final = 512
 _FLAGS: Final = ("flags", "full_ratio", "backfillfull_ratio", "nearfull_ratio", "crush_node_flags", "device_class_flags")
 _POOL: Final = ("pool", "pool_name", "size", "min_size", "flags_names", "application_metadata")
 _OSD: Final = ("osd", "up", "in", "state")
-_NODE: Final = ("id", "name", "type", "children", "status", "reweight")
+_NODE: Final = ("id", "name", "type", "children", "status", "reweight", "device_class")
 _STATUS: Final = ("pgmap", "mgrmap", "osdmap")
-_LARGEST: Final = 1 << 20
 
 
 @dataclass(slots=True)
@@ -89,16 +99,17 @@ class Pushed:
 class Cluster:
     """One cluster: its connection, and what looks at it find. Looks run in threads of their own, one of each at a time."""
 
-    def __init__(self, place: Place, deadline: int, hurry: Callable[..., None]) -> None:
+    def __init__(
+        self, place: Place, deadline: int, hurry: Callable[..., None], connect: Callable[[Place, int], Connection] = Connection
+    ) -> None:
         self.place = place
         self._deadline, self._hurry = deadline, hurry
-        self._connection: Connection | None = None
-        self._connecting = threading.Lock()
-        self._pause, self._due, self._refused = _FIRST_PAUSE, 0.0, ""
+        self._access = Access(place, deadline, self._push, connect)
         self._pushed = Pushed()
-        self._conf = ceph_conf.CephConf({})
         self._monitors = Monitors()
         self._restless = self._some_silent = False
+        self._most_heard, self._holds = float("-inf"), _HEARD
+        """When most monitors were heard last (monotonic seconds), and for how long that holds."""
         self._unavailable: dict[str, float] = {}
         """Commands that were refused, and when they are asked again."""
 
@@ -110,6 +121,7 @@ class Cluster:
         """Yield its looks."""
         slow = self._deadline + _SLACK
         fast = min(_FAST, interval)
+        self._holds = max(_HEARD, 4 * interval)
         # Connecting and a command, each with its deadline.
         yield Look(self.name("health"), self.health, interval, fast, 2 * slow, gap=_GAP)
         yield Look(self.name("map"), self.map, map_interval, min(_MOVING, map_interval), slow, gap=_MAP_GAP)
@@ -118,17 +130,23 @@ class Cluster:
         yield Look(self.name("log"), self.log, 3600.0, 3600.0, slow, again=float("inf"))
 
     def close(self) -> None:
-        """End its connection, in a thread: librados may wait for what hangs."""
-        held, self._connection = self._connection, None
-        if held is not None:
-            threading.Thread(target=held.close, name="ceph-close", daemon=True).start()
+        """End its connection, for good. Never blocks."""
+        self._access.close()
+
+    @property
+    def conf(self) -> ceph_conf.CephConf | None:
+        """Its configuration; an empty one where there is none, None until that is known."""
+        return self._access.conf if self._access.known else None
 
     # -- looks
 
     def health(self) -> Found:
         """Ask for all health checks; connect first where that is not done."""
-        if not self._is_there():
-            return Found(None)
+        try:
+            if not self._access.is_there():
+                return Found(None, empty=True)
+        except CephError as error:
+            return Found({**self._about(), "trouble": str(error)}, bad=True)
 
         def ask(connection: Connection) -> dict[str, Any]:
             if self._some_silent:
@@ -136,7 +154,7 @@ class Cluster:
                 self._asked_one(connection, "quorum_status")
             return {"health": connection.ask("health", detail="detail")}
 
-        answers = self._asked(ask, connect=True)
+        answers = self._renewed(self._asked(ask, connect=True))
         bad = not isinstance(answers.get("health"), dict) or answers["health"].get("status") != "HEALTH_OK"
         if bad != self._restless:
             self._restless = bad
@@ -167,47 +185,65 @@ class Cluster:
 
     def monitors(self) -> Found:
         """Listen to each monitor."""
-        rows = self._monitors.listen(self._conf, self.place.monitors, self._deadline)
+        rows = self._monitors.listen(self._access.conf, self.place.monitors, self._deadline)
         if not rows:
             return Found(None)
         self._some_silent = any(row["outcome"] not in (ACCEPTED, BLIND) for row in rows)
-        return Found({"cluster": self.place.name, "fsid": self._fsid(), "monitors": rows}, self._some_silent)
+        if 2 * sum(row["outcome"] == ACCEPTED for row in rows) > len(rows):
+            self._most_heard = time.monotonic()
+        return Found({**self._about(), "monitors": rows}, self._some_silent)
 
     def log(self) -> Found:
         """Return the lines that were pushed."""
-        return Found({"cluster": self.place.name, "fsid": self._fsid(), **self._pushed.take()})
+        return Found({**self._about(), **self._pushed.take()})
 
     # -- the connection
 
-    def _is_there(self) -> bool:
-        """Read the configuration; tell whether there is a cluster at all."""
-        if self.place.conf is None:
-            return True
-        try:
-            with self.place.conf.open("rb") as file:
-                self._conf = ceph_conf.parse(file.read(_LARGEST))
-        except FileNotFoundError:
-            return self._connection is not None  # pmxcfs restarts: who is connected stays so
-        except OSError:
-            return True  # librados says what is wrong with it
-        return True
-
     def _asked(self, ask: Callable[[Connection], dict[str, Any]], *, connect: bool = False) -> dict[str, Any]:
         """Return the answers with the cluster's name; or what keeps us from them. Empty while nobody is connected."""
-        about: dict[str, Any] = {"cluster": self.place.name, "fsid": self._fsid()}
+        about = self._about()
+        connection = before = self._access.connection
         try:
-            connection = self._connected() if connect else self._connection
+            if connect:
+                connection = self._access.connected()
             if connection is None:
                 return about
+            if connect and connection is not before:
+                self._begun_anew()
             about["fsid"] = connection.fsid
             return {**about, **ask(connection)}
         except CephKeyMissingError as error:
             return {**about, "keyless": str(error)}
         except CephSilentError as error:
             return {**about, "silent": str(error)}
+        except CephClosedError:
+            return about  # another look found trouble with it, or all looks end
         except CephError as error:
-            self.close()
+            self._access.drop(connection)
             return {**about, "trouble": str(error)}
+
+    def _renewed(self, answers: dict[str, Any]) -> dict[str, Any]:
+        """Return the answers of the look ``health``, or what keeps us from them, when it is not that the monitors are silent."""
+        if "silent" not in answers:
+            if "health" in answers:
+                self._access.answered()
+            return answers
+        about = self._about()
+        try:
+            if self._access.unanswered(time.monotonic() - self._most_heard < self._holds):
+                self._begun_anew()
+        except CephKeyMissingError as error:
+            return {**about, "keyless": str(error)}
+        except CephClosedError:
+            return about
+        except CephError as error:
+            return {**about, "trouble": str(error)}
+        return answers
+
+    def _begun_anew(self) -> None:
+        """Have everything looked at over a new connection."""
+        self._unavailable = dict.fromkeys(self._unavailable, 0.0)  # with this connection's key it may be another thing
+        self._hurry(self.name("map"), self.name("load"), self.name("monitors"))
 
     def _asked_one(self, connection: Connection, command: str) -> Any:
         """Return the answer to a command that others can do without; None where it is refused, which is logged once."""
@@ -223,40 +259,14 @@ class Cluster:
         self._unavailable.pop(command, None)
         return answer
 
-    def _connected(self) -> Connection:
-        """Return the connection, made anew where there is none; what was refused is tried again with growing pauses.
-
-        :raises CephError: see :class:`agent.sources.librados.Connection`.
-        """
-        with self._connecting:
-            if self._connection is not None:
-                return self._connection
-            if time.monotonic() < self._due and self._refused:
-                raise CephError(self._refused)
-            try:
-                connection = Connection(self.place, self._deadline)
-                wanted = self._conf.fsid
-                if wanted and wanted != connection.fsid:
-                    connection.close()
-                    raise CephError(f"{self.place.conf} is of cluster {wanted}, its monitors are of {connection.fsid}")  # noqa: TRY301
-                connection.watch(self._push)
-            except (CephSilentError, CephKeyMissingError):
-                raise
-            except CephError as error:
-                self._refused, self._due = str(error), time.monotonic() + self._pause
-                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-                raise
-            self._connection, self._refused, self._pause = connection, "", _FIRST_PAUSE
-            self._unavailable = dict.fromkeys(self._unavailable, 0.0)  # with this connection's key it may be another thing
-        self._hurry(self.name("map"), self.name("load"), self.name("monitors"))
-        return connection
-
     def _push(self, line: Mapping[str, Any]) -> None:
         self._pushed.add(line)
         self._hurry(self.name("log"), self.name("health"), self.name("map"))
 
-    def _fsid(self) -> str:
-        return self._connection.fsid if self._connection is not None else self._conf.fsid
+    def _about(self) -> dict[str, Any]:
+        """Return the cluster's name, and its identity where that is known."""
+        connection = self._access.connection
+        return {"cluster": self.place.name, "fsid": self._access.conf.fsid if connection is None else connection.fsid}
 
 
 class CephSource:
@@ -276,8 +286,9 @@ class CephSource:
     def read_batch(self, max_records: int = 512, timeout: float = 1.0) -> Batch | None:
         """Take the looks that are due; now and then look whether storage.cfg names another cluster."""
         if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _CLUSTERS
-            self._follow({place.name: place for place in (self._own, *external(self._configured.storages(*_TYPES), self._root))})
+            known = (own := self._clusters.get(OWN)) is not None and own.conf is not None
+            self._follow(self._wanted())
+            self._due = time.monotonic() + (_CLUSTERS if known else _SOON)
         return self._looking.read_batch(max_records, timeout)
 
     def wake(self) -> None:
@@ -289,6 +300,13 @@ class CephSource:
         self._looking.close()
         for cluster in self._clusters.values():
             cluster.close()
+
+    def _wanted(self) -> dict[str, Place]:
+        """Return the clusters that there are; external ones once it is known which monitors are our own."""
+        own = self._clusters.get(OWN)
+        conf = None if own is None else own.conf
+        others = [] if conf is None else external(self._configured.storages(*_TYPES), self._root, conf)
+        return {place.name: place for place in (self._own, *others)}
 
     def _follow(self, wanted: Mapping[str, Place]) -> None:
         for name, cluster in [*self._clusters.items()]:
@@ -309,8 +327,8 @@ def own_place(root: Path, conf: Path | None, client: str, keyring: Path | None) 
     return Place(OWN, found, tuple(Key(client, one) for one in keyrings))
 
 
-def external(storages: tuple[Storage, ...], root: Path) -> Iterator[Place]:
-    """Yield the clusters that storages name by ``monhost``, each once.
+def external(storages: tuple[Storage, ...], root: Path, own: ceph_conf.CephConf) -> Iterator[Place]:
+    """Yield the clusters that storages name by ``monhost``, each once. Whose monitors are those of ``own`` is the nodes' own cluster.
 
     Proxmox VE keeps a storage's key in priv/ceph/STORAGE.keyring and its options in priv/ceph/STORAGE.conf (PVE/Storage/RBDPlugin.pm,
     PVE/CephConfig.pm), for root only; a key for the agent may stand in /etc/faultline/ceph.
@@ -319,12 +337,23 @@ def external(storages: tuple[Storage, ...], root: Path) -> Iterator[Place]:
     for storage in sorted(storages, key=lambda one: one.id):
         monitors = storage.values.get("monhost", "")
         hosts = frozenset(address.host for host in ceph_conf.mon_hosts(monitors) for address in host)
-        if not hosts or hosts in seen:
+        if not hosts or hosts in seen or _is_own(monitors, own):
             continue
         seen.add(hosts)
         ours, theirs = Path("/etc/faultline/ceph") / f"{storage.id}.keyring", root / "priv" / "ceph" / f"{storage.id}.keyring"
         keys = (Key("client.faultline", ours), Key(f"client.{storage.values.get('username', 'admin')}", theirs))
-        yield Place(storage.id, None, keys, ",".join(monitors.replace(";", ",").replace(",", " ").split()))
+        # No storage's id has a blank (PVE/JSONSchema.pm, pve-storage-id).
+        name = storage.id if storage.id != OWN else f"storage {storage.id}"
+        yield Place(name, None, keys, ",".join(monitors.replace(";", ",").replace(",", " ").split()))
+
+
+def _is_own(monitors: str, own: ceph_conf.CephConf) -> bool:
+    """Tell whether all these monitors are monitors of a configuration; where one of the two names no port, its host decides."""
+    ours = [address for host in (*own.mon_host, *ceph_conf.mon_hosts(",".join(own.monitors.values()))) for address in host]
+    asked = [address for host in ceph_conf.mon_hosts(monitors) for address in host]
+    return bool(asked) and all(
+        any(one.host == other.host and (None in (one.port, other.port) or one.port == other.port) for other in ours) for one in asked
+    )
 
 
 def map_of(quorum: object, status: object, tree: object, dump: object, df: object) -> dict[str, Any]:
@@ -344,8 +373,8 @@ def _moves(answers: Mapping[str, Any]) -> bool:
 
 
 def _stands(answers: Mapping[str, Any]) -> bool:
-    """Tell whether some placement group serves no I/O."""
-    return any("active" not in state.split("+") for state in _states(answers))
+    """Tell whether some placement group serves no I/O, or nobody knows whether it does."""
+    return any("active" not in state.split("+") or "stale" in state.split("+") for state in _states(answers))
 
 
 def _states(answers: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,9 @@ import importlib.machinery
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +45,10 @@ class CephSilentError(CephError):
 
 class CephKeyMissingError(CephError):
     """There is a cluster, and no key of ours for it: nobody made one yet."""
+
+
+class CephClosedError(CephError):
+    """The connection was closed while somebody wanted to ask over it."""
 
 
 class CephRefusedError(CephError):
@@ -105,7 +111,9 @@ def load() -> ModuleType:
 
 
 class Connection:
-    """One connection. Commands may be asked from several threads.
+    """One connection. Commands may be asked from several threads, and it may be closed meanwhile.
+
+    librados frees what a command under way still uses: closing waits for those, which have a deadline, and lets no further one begin.
 
     :param seconds: the deadline of every command and of connecting, whole seconds.
     :raises CephSilentError: no monitor answered in time.
@@ -115,6 +123,9 @@ class Connection:
     def __init__(self, place: Place, seconds: int) -> None:
         key = place.key()
         self._rados = load()
+        self._idle = threading.Condition()
+        self._users, self._closed = 0, False
+        """How many calls are under way, and whether there shall be no more."""
         self._key = key
         options = {
             **dict.fromkeys(("rados_mon_op_timeout", "rados_osd_op_timeout", "client_mount_timeout"), str(seconds)),
@@ -149,7 +160,8 @@ class Connection:
             pushed({**{key: value[:_LONGEST] for key, value in words.items()}, "seq": int(number)})
 
         try:
-            self._watch = self._rados.MonitorLog(self._cluster, _LEVEL, take, None)
+            with self._in_use():
+                self._watch = self._rados.MonitorLog(self._cluster, _LEVEL, take, None)
         except self._rados.Error as error:
             raise self._told("following the cluster's log", error) from error
 
@@ -158,10 +170,12 @@ class Connection:
 
         :raises CephSilentError: not answered in time.
         :raises CephRefusedError: this command is refused, and others may not be.
+        :raises CephClosedError: the connection was closed.
         :raises CephError: it failed otherwise, or the answer is no JSON.
         """
         try:
-            code, answer, words = self._cluster.mon_command(json.dumps({"prefix": prefix, "format": "json", **arguments}), b"")
+            with self._in_use():
+                code, answer, words = self._cluster.mon_command(json.dumps({"prefix": prefix, "format": "json", **arguments}), b"")
         except self._rados.Error as error:
             raise self._told(prefix, error) from error
         if code == -errno.ETIMEDOUT:
@@ -175,9 +189,31 @@ class Connection:
             raise CephError(f"{prefix}: the answer is no JSON: {error}") from error
 
     def close(self) -> None:
-        """End the connection. May block: librados waits for its own threads."""
+        """End the connection, after the commands that are under way. May block: librados waits for its own threads."""
+        with self._idle:
+            if self._closed:
+                return
+            self._closed = True
+            self._idle.wait_for(lambda: not self._users)
         self._watch = None
         self._cluster.shutdown()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Keep the handle for as long as a call is under way.
+
+        :raises CephClosedError: the connection was closed.
+        """
+        with self._idle:
+            if self._closed:
+                raise CephClosedError("the connection was closed")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._users -= 1
+                self._idle.notify_all()
 
     def _told(self, what: str, error: Exception) -> CephError:
         if isinstance(error, self._rados.TimedOut):

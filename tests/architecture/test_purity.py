@@ -78,6 +78,7 @@ CATCH_ALL: dict[str, str] = {
     "agent/pipeline.py:Pipeline.run": "edge of a source's task: it is told as failed and begun anew",
     "agent/sources/background.py:Background._work": "the edge of a thread: whoever collects gets it",
     "agent/sources/deadline.py:OneAtATime._work": "edge of a thread: the caller gets the error",
+    "agent/sources/late.py:Late._work": "edge of a thread: whoever asks gets the error",
     "agent/sources/handover.py:_Reading.run": "edge of a thread: the consumer gets the error",
     "agent/spool/spool.py:Spool._try": "edge of a thread's request: whoever asked gets the error",
     "controller/engine.py:Engine._take": "edge of an event: it is stored unread and acknowledged",

@@ -15,7 +15,7 @@ from events.agent import AgentSourceFailed
 from events.ceph import CephUnwatched
 from tests.ceph.agents import Watched
 from tests.ceph.cluster import CephCluster, new_key
-from tests.ceph.layout import CLIENT, CLIENT_CAPS, keyring
+from tests.ceph.layout import CLIENT, CLIENT_CAPS, NODES, keyring
 from tests.stored import Arrived
 
 pytestmark = [pytest.mark.ceph, pytest.mark.timeout(300)]
@@ -94,6 +94,42 @@ def test_a_key_that_disappears_while_it_is_used_harms_nothing(watched: Watched) 
     watched.until_told("ceph.osd.up", cursor, (_NODE,))
     watched.cluster.wait_calm()
     watched.until_incident("ceph-osd-down", "resolved", cursor)
+
+
+def test_a_key_that_was_replaced_is_told_and_read_anew(watched: Watched) -> None:
+    """Agents whose connections break after the key was replaced say that theirs is refused, and no lost quorum; they read the new one."""
+    cluster = watched.cluster
+    before = cluster.ask("auth get", entity=CLIENT)[0]["key"]
+    cursor = watched.stored.cursor()
+    _replace(cluster, new := new_key())
+    try:
+        for name in [name for name in cluster.daemons if name.startswith("mon.")]:  # each agent is connected to one of them
+            cluster.kill(name)
+            cluster.start(name)
+            cluster.wait_healthy()
+
+        def told() -> bool:
+            arrived = watched.stored.since(cursor)[0]
+            return {one.node for one in arrived if isinstance(one.event, AgentSourceFailed) and "refuse" in one.event.reason} == set(NODES)
+
+        watched.site.until(told, "the refused key, by all nodes", 90)
+        again = watched.stored.cursor()
+        for node in NODES:
+            (watched.place / f"{node}.keyring").write_text(keyring(CLIENT, new, {}))
+        for node in NODES:
+            watched.until_watching(node, again, 90)
+        assert not [one for one in watched.stored.since(cursor)[0] if one.kind == "ceph.quorum.lost"]
+    finally:
+        _replace(cluster, before)
+        for node in NODES:
+            watched.restore(node)
+            watched.site.stop(node)
+            watched.site.start(node)
+
+
+def _replace(cluster: CephCluster, key: str) -> None:
+    cluster.ask("auth rm", entity=CLIENT)
+    cluster.admin.give("auth import", f'[{CLIENT}]\n\tkey = {key}\n\tcaps mgr = "allow r"\n\tcaps mon = "allow r"\n'.encode())
 
 
 def test_a_command_that_is_refused_takes_no_other_with_it(cluster: CephCluster, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +331,23 @@ def test_ceph_daemons(tmp_path: Path) -> None:
 
     assert isinstance(event, NodeCeph)
     assert (event.osds, event.monitors, event.managers) == ((3, 10), ("pve1",), ("pve1",))
+
+
+def test_ceph_daemons_that_may_not_be_listed_are_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a directory that the agent may not list nothing is said, least of all that a node has no daemons; what is missing is named."""
+    (tmp_path / "var" / "lib" / "ceph" / "osd" / "ceph-3").mkdir(parents=True)
+    list_directory = os.listdir
+
+    def listdir(path: str) -> list[str]:
+        if "/var/lib/ceph/" in path:
+            raise PermissionError(path)
+        return list_directory(path)
+
+    monkeypatch.setattr("agent.sources.host_files.os.listdir", listdir)
+    events = told(tmp_path)
+
+    assert "node.ceph" not in events
+    assert "/var/lib/ceph/osd" in events["node.volumes"].seen.excerpt
+    monkeypatch.undo()
+    assert isinstance(event := told(tmp_path)["node.ceph"], NodeCeph)
+    assert event.osds == (3,)
