@@ -9,7 +9,7 @@ from typing import Final
 
 from controller.core import backups
 from controller.core.blast import backups_hit, blast, guests_hit
-from controller.core.causes import CAUSES, Cause
+from controller.core.causes import CAUSES, Cause, Severity
 from controller.core.describe_ceph import ceph_why, span
 from controller.core.evidence import Answer
 from controller.core.happenings import Happening
@@ -76,7 +76,7 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         entity=incident.entity,
         title=title(incident),
         confidence=incident.confidence,
-        severity="minor" if incident.planned else info.severity,
+        severity=_severity(incident),
         planned=incident.planned,
         nodes=tuple(incident.nodes),
         storages=tuple(sorted(seen | {one.storage for one in hit.storages} if hit is not None else seen)),
@@ -96,6 +96,13 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         opened_at=rfc3339(incident.opened_at),
         resolved_at=None if incident.resolved_at is None else rfc3339(incident.resolved_at),
     )
+
+
+def _severity(incident: Incident) -> Severity:
+    """Return how bad it is: what was meant is minor, and what stops I/O as bad as where nothing explains that."""
+    if incident.planned:
+        return "minor"
+    return CAUSES[Cause.CEPH_PG_INACTIVE if incident.halted else incident.cause].severity
 
 
 def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: list[Cell]) -> list[str]:

@@ -114,6 +114,8 @@ class Incident:
     relapses: int = 0
     planned: bool = False
     """Whether an administrator meant it, and nobody was told otherwise yet: then nobody is called."""
+    halted: bool = False
+    """Whether data of a Ceph cluster serves no I/O by it, although its cause alone leaves that be."""
     merged_into: str = ""
     joined: bool = False
     """Whether cells became part of it of which nobody was told yet."""

@@ -49,16 +49,18 @@ def host_of_daemon(cell: Cell) -> str:
 
 def clusters(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
     """Yield the faults that cells about Ceph speak of."""
-    by_cluster: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        if is_ceph(cell):
-            by_cluster[fsid_of(cell.entity)].append(cell)
-    for fsid, mine in by_cluster.items():
+    for mine in by_cluster(cells):
+        fsid = fsid_of(mine[0].entity)
         yield from _plainly(scene, mine)
         yield from _buckets(scene, mine)
         yield from _monitors(scene, fsid, mine)
         yield from _space(scene, fsid, mine)
         yield from _slow(scene, fsid, mine)
+
+
+def by_cluster(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Return the cells about Ceph, those of each cluster together."""
+    return list(_grouped((cell for cell in cells if is_ceph(cell)), lambda cell: fsid_of(cell.entity)).values())
 
 
 def _grouped(cells: Iterable[Cell], name: Callable[[Cell], str]) -> dict[str, list[Cell]]:

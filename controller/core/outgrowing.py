@@ -1,0 +1,70 @@
+"""Faults that outgrow their cause: data that serves no I/O any more, a health check that is serious in itself, a quorum that is lost."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from controller.core.causes import Cause
+from controller.core.desk import Desk
+from controller.core.evidence import ROOT
+from controller.core.incident import IncidentState
+from controller.core.report import Change
+from controller.core.state import Cell, Incident
+
+GRAVE: Final = frozenset({"active", "check"})
+"""Aspects of Ceph clusters that people must hear of, whatever they follow from, and that no copying of data brings to an end."""
+
+
+def is_grave(cell: Cell) -> bool:
+    """Tell whether a cell says that data of a Ceph cluster serves no I/O, or that a serious check was raised."""
+    return cell.layer != ROOT and cell.aspect in GRAVE and cell.entity.startswith("ceph/")
+
+
+def is_halted(desk: Desk, incident: Incident) -> bool:
+    """Tell whether by what follows from an incident data serves no I/O, for longer than a moment."""
+    return _lasts(desk, [cell for cell in _grave(desk, incident) if cell.aspect == "active"], desk.timings.settle)
+
+
+def beyond_plan(desk: Desk, incident: Incident) -> str:
+    """Return by what an incident is more than an administrator can have meant; nothing when it is not."""
+    grave = [cell for cell in _grave(desk, incident) if not cell.planned]
+    if incident.cause is Cause.CEPH_MON_QUORUM and incident.entity.startswith("ceph/"):
+        return "the monitors have no quorum"
+    if _lasts(desk, [cell for cell in grave if cell.aspect == "active"], desk.timings.settle):
+        return "placement groups serve no I/O"
+    checks = [cell for cell in grave if cell.aspect == "check"]
+    if _lasts(desk, checks, desk.timings.longest):
+        return f"Ceph raised {', '.join(sorted({cell.via for cell in checks}))}"
+    return ""
+
+
+def grow(desk: Desk, incident: Incident) -> None:
+    """Tell once that an incident is more than what was meant, or that it has stopped I/O since it was told."""
+    was, halted = incident.halted, is_halted(desk, incident)
+    is_over = incident.state is IncidentState.RECOVERING
+    incident.halted = halted and (was or not is_over)
+    if incident.halted is not was:
+        desk.state.touch("incidents", incident.id)
+    if is_over:
+        return
+    if incident.planned:
+        if reason := beyond_plan(desk, incident):
+            incident.planned = False
+            desk.tell(incident, Change.REVISED, f"it has outgrown what was planned: {reason}")
+    elif halted and not was:
+        desk.tell(incident, Change.REVISED, "placement groups serve no I/O by now")
+
+
+def _grave(desk: Desk, incident: Incident) -> list[Cell]:
+    return [cell for cell in desk.bad(incident.consequences) if is_grave(cell)]
+
+
+def _lasts(desk: Desk, cells: list[Cell], hold: int) -> bool:
+    """Tell whether one of these cells has been bad for so long, µs; ask for another look when it may be so later."""
+    due = min((cell.since for cell in cells), default=None)
+    if due is None:
+        return False
+    if due + hold > desk.now:
+        desk.again(due + hold)
+        return False
+    return True
