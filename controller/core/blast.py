@@ -9,7 +9,7 @@ from typing import Final
 from controller.core.backups import Backup, due
 from controller.core.causes import Cause
 from controller.core.incident import IncidentState
-from controller.core.inference.ceph import fsid_of
+from controller.core.inference.ceph import fsid_of, hosts_in, parts
 from controller.core.state import CONTROLLER, CoreState, Incident
 from controller.core.topology.domains import network_of_node
 from controller.core.topology.graph import State
@@ -114,11 +114,18 @@ def _failed_by_cause(state: CoreState, incident: Incident) -> list[str] | None:
         return _lost_by(topology, incident.entity.partition("/")[2], incident.scope)
     if incident.cause in _OF_POOLS and not incident.entity.startswith("ceph-pool/"):
         return _pools(topology, fsid_of(incident.entity))
+    if incident.cause is Cause.CEPH_HOST_DOWN and incident.entity not in topology.graph:
+        return _hosts(state, incident.entity)
     if incident.cause in _EVERYWHERE or incident.cause in _OF_POOLS:
         return [incident.entity]
     if incident.cause in _WHERE_SEEN or incident.cause in _WEAKENED:
         return seen_from(topology, incident.entity, nodes)
     return None
+
+
+def _hosts(state: CoreState, bucket: str) -> list[str]:
+    """Return the hosts of a rack or larger CRUSH bucket, on which pools depend; itself where none is known."""
+    return sorted(hosts_in(bucket, parts(state.facts, fsid_of(bucket), state.cells.values()))) or [bucket]
 
 
 def backups_hit(state: CoreState, incident: Incident, found: Impact, now: int) -> list[Backup]:

@@ -54,6 +54,13 @@ def title(incident: Incident) -> str:
     return f"{text} ({listed(nodes)})" if nodes else text
 
 
+def severity(incident: Incident) -> Severity:
+    """Return how bad it is: what was meant is minor, and what stops I/O as bad as where nothing explains that."""
+    if incident.planned:
+        return "minor"
+    return CAUSES[Cause.CEPH_PG_INACTIVE if incident.halted else incident.cause].severity
+
+
 def report(state: CoreState, incident: Incident, change: Change, at: int) -> IncidentReport:
     """Build the public form of an incident as it stands now."""
     info = CAUSES[incident.cause]
@@ -76,7 +83,7 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         entity=incident.entity,
         title=title(incident),
         confidence=incident.confidence,
-        severity=_severity(incident),
+        severity=severity(incident),
         planned=incident.planned,
         nodes=tuple(incident.nodes),
         storages=tuple(sorted(seen | {one.storage for one in hit.storages} if hit is not None else seen)),
@@ -96,13 +103,6 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         opened_at=rfc3339(incident.opened_at),
         resolved_at=None if incident.resolved_at is None else rfc3339(incident.resolved_at),
     )
-
-
-def _severity(incident: Incident) -> Severity:
-    """Return how bad it is: what was meant is minor, and what stops I/O as bad as where nothing explains that."""
-    if incident.planned:
-        return "minor"
-    return CAUSES[Cause.CEPH_PG_INACTIVE if incident.halted else incident.cause].severity
 
 
 def _why(state: CoreState, incident: Incident, roots: list[Cell], consequences: list[Cell]) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from controller.core.blast import blast, guests_hit
 from controller.core.causes import Cause
+from controller.core.describe import severity
 from controller.core.desk import Desk
 from controller.core.evidence import ROOT
 from controller.core.incident import IncidentState
@@ -42,17 +44,27 @@ def grow(desk: Desk, incident: Incident) -> None:
     """Tell once that an incident is more than what was meant, or that it has stopped I/O since it was told."""
     was, halted = incident.halted, is_halted(desk, incident)
     is_over = incident.state is IncidentState.RECOVERING
-    incident.halted = halted and (was or not is_over)
-    if incident.halted is not was:
+    if was is not halted and not (is_over and halted):
+        before = _harm(desk, incident)
+        incident.halted = halted
         desk.state.touch("incidents", incident.id)
-    if is_over:
-        return
-    if incident.planned:
-        if reason := beyond_plan(desk, incident):
-            incident.planned = False
-            desk.tell(incident, Change.REVISED, f"it has outgrown what was planned: {reason}")
-    elif halted and not was:
-        desk.tell(incident, Change.REVISED, "placement groups serve no I/O by now")
+        if halted and not incident.planned:
+            if _harm(desk, incident) == before:
+                desk.note(incident, "worse", _STOPPED)
+            else:
+                desk.tell(incident, Change.REVISED, _STOPPED)
+    if incident.planned and not is_over and (reason := beyond_plan(desk, incident)):
+        incident.planned = False
+        desk.tell(incident, Change.REVISED, f"it has outgrown what was planned: {reason}")
+
+
+_STOPPED: Final = "placement groups serve no I/O by now"
+
+
+def _harm(desk: Desk, incident: Incident) -> tuple[str, list[str]]:
+    """Return how bad an incident is, and the guests that stand still by it."""
+    found = blast(desk.state, incident)
+    return severity(incident), guests_hit(incident, found)[0] if found is not None else []
 
 
 def _grave(desk: Desk, incident: Incident) -> list[Cell]:

@@ -70,11 +70,11 @@ def told(*spans: Span, until: float = 400) -> list[IncidentReport]:
         make.storage("vm", "rbd", pool="vm"),
         *(make.guest(100 + number, node, "vm") for number, node in enumerate(NODES, 1)),
     ]
-    said = [(-60.0, NODES[0], fact) for fact in facts]
+    said: list[tuple[float, str, Event]] = [(-60.0, NODES[0], fact) for fact in facts]
     for begin, end, event in spans:
         times = [begin, *(begin + 60 * turn for turn in range(1, 400) if begin + 60 * turn < end)]
         said += [(at + 0.5 * number, node, event) for at in times for number, node in enumerate(NODES)]
-    reports = []
+    reports: list[IncidentReport] = []
     for at, node, event in sorted(said, key=lambda one: one[:2]):
         when = T0 + round(at * SECOND)
         reports += timeline.feed(Envelope("prod", node, "boot", "s", next(numbers), when, when, event))
