@@ -199,9 +199,9 @@ class Recent:
             touched.append(oldest)
         return touched
 
-    def is_in_maintenance(self, node: str) -> bool:
-        """Tell whether an administrator put a node (an entity) into HA maintenance."""
-        return any(one.lasts and one.topic == "maintenance" and one.about == node for one in self.all.values())
+    def in_maintenance(self) -> frozenset[str]:
+        """Return the nodes (entities) that an administrator put into HA maintenance."""
+        return frozenset(one.about for one in self.all.values() if one.lasts and one.topic == "maintenance")
 
     @staticmethod
     def _is_same(one: Happening, other: Happening) -> bool:

@@ -182,7 +182,7 @@ def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     if (stable_at := verdict.stable_at) > desk.now:
         desk.hold(stable_at)
         return
-    nodes, was = list(incident.nodes), title(incident)
+    nodes, was, planned = list(incident.nodes), title(incident), incident.planned
     incident.planned = incident.planned and all(desk.state.cells[key].planned for key in verdict.roots)
     if incident.state is IncidentState.RECOVERING:
         incident.relapses += 1
@@ -199,6 +199,8 @@ def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     elif set(incident.nodes) - set(nodes):
         new = sorted(set(incident.nodes) - set(nodes))
         desk.tell(incident, Change.REVISED, f"also reported by {', '.join(new)}")
+    elif planned and not incident.planned:
+        desk.tell(incident, Change.REVISED, "it is more than what was planned")
 
 
 def _merge(desk: Desk, taken: set[str]) -> None:
