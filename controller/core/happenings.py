@@ -36,6 +36,7 @@ POINTING: Final = frozenset(
         "base",
         "monhost",
         "pool",
+        "data-pool",
         "fs-name",
         "volume",
         "path",
