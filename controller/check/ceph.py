@@ -39,7 +39,7 @@ def _crush_hosts(view: View, fsid: str) -> list[str]:
 
 
 def _hosts(view: View, fsid: str) -> list[str]:
-    """Return the hosts with OSDs: Ceph's own word, else the nodes', which no agent without privileges can give; none where none is known."""
+    """Return the hosts with OSDs: Ceph's own word, else the nodes', which no agent without privileges can give."""
     told = view.facts.of(NodeCeph)
     return _crush_hosts(view, fsid) or [node for node in view.nodes if node in told and told[node].osds and told[node].fsid in ("", fsid)]
 

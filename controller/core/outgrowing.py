@@ -11,7 +11,7 @@ from controller.core.desk import Desk
 from controller.core.evidence import ROOT
 from controller.core.incident import IncidentState
 from controller.core.report import Change
-from controller.core.state import Cell, Incident
+from controller.core.state import SEPARATOR, Cell, Incident
 
 GRAVE: Final = frozenset({"active", "check"})
 """Aspects of Ceph clusters that people must hear of, whatever they follow from, and that no copying of data brings to an end."""
@@ -49,7 +49,7 @@ def grow(desk: Desk, incident: Incident) -> None:
         incident.halted = halted
         desk.state.touch("incidents", incident.id)
         if halted and not incident.planned:
-            if _harm(desk, incident) == before:
+            if _harm(desk, incident) == before or _was_just_said(desk, incident):
                 desk.note(incident, "worse", _STOPPED)
             else:
                 desk.tell(incident, Change.REVISED, _STOPPED)
@@ -61,6 +61,11 @@ def grow(desk: Desk, incident: Incident) -> None:
 _STOPPED: Final = "placement groups serve no I/O by now"
 
 
+def _was_just_said(desk: Desk, incident: Incident) -> bool:
+    """Tell whether I/O stopped a moment ago as well: what comes and goes is told once in a while."""
+    return any(text == _STOPPED and desk.now - at < desk.timings.flap_window_max for at, _, text in incident.timeline)
+
+
 def _harm(desk: Desk, incident: Incident) -> tuple[str, list[str]]:
     """Return how bad an incident is, and the guests that stand still by it."""
     found = blast(desk.state, incident)
@@ -68,7 +73,11 @@ def _harm(desk: Desk, incident: Incident) -> tuple[str, list[str]]:
 
 
 def _grave(desk: Desk, incident: Incident) -> list[Cell]:
-    return [cell for cell in desk.bad(incident.consequences) if is_grave(cell)]
+    return [cell for cell in desk.bad([key for key in incident.consequences if _OF_CEPH in key]) if is_grave(cell)]
+
+
+_OF_CEPH: Final = f"{SEPARATOR}ceph/"
+"""In the keys of cells about a whole cluster; of other kinds a storm has thousands."""
 
 
 def _lasts(desk: Desk, cells: list[Cell], hold: int) -> bool:

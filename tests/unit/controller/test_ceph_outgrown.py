@@ -122,6 +122,15 @@ def test_io_that_goes_on_again_takes_the_gravity_away() -> None:
     assert (last.change, last.severity, last.guests.frozen, last.guests.at_risk) == (Change.RESOLVED, "major", (), GUESTS)
 
 
+def test_io_that_comes_and_goes_is_told_once_in_a_while() -> None:
+    """Placement groups that stop and serve again every half minute are one message in three minutes, not one each time."""
+    spans = [once(10 + 30 * turn, INACTIVE) for turn in range(5)]
+    spans += [once(25 + 30 * turn, ACTIVE) for turn in range(5)]
+    reports = told((0, 200, osd(1, "pve1")), *spans, until=180)
+
+    assert [one.change for one in reports] == [Change.OPENED, Change.REVISED]
+
+
 @pytest.mark.parametrize("kind", ["osds", "hosts"])
 def test_a_planned_fault_that_stops_io_calls(kind: str) -> None:
     """Under noout all that is down is planned: the one by which I/O stands still calls people all the same, the one before it does not."""
