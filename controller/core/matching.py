@@ -131,6 +131,7 @@ def _weigh(desk: Desk, incident: Incident) -> None:
     bad = desk.bad(incident.roots)
     incident.planned = bool(bad) and all(cell.planned for cell in bad) and not beyond_plan(desk, incident)
     incident.halted = is_halted(desk, incident)
+    incident.called = incident.called and not incident.planned
 
 
 def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:

@@ -7,7 +7,8 @@ reaches the monitors: that is its network's matter as well as theirs (:mod:`cont
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from controller.core.causes import Cause
@@ -48,7 +49,7 @@ def host_of_daemon(cell: Cell) -> str:
     return host.rpartition("/")[2] if host.startswith("ceph-host/") and cell.aspect == "up" else ""
 
 
-def daemons(scene: Scene, cells: Iterable[Cell], nodes: Collection[str]) -> dict[str, list[Cell]]:
+def daemons(scene: Scene, cells: Iterable[Cell], nodes: AbstractSet[str]) -> dict[str, list[Cell]]:
     """Return cells about OSDs, hosts and monitors of these nodes, by node; a rack all of whose hosts are such nodes is each of theirs."""
     found: dict[str, list[Cell]] = defaultdict(list)
     for mine in by_cluster(cells):
@@ -56,7 +57,7 @@ def daemons(scene: Scene, cells: Iterable[Cell], nodes: Collection[str]) -> dict
         for cell in mine:
             inside = hosts_in(cell.entity, above) if cell.entity.startswith("ceph-host/") else set()
             hosts = {one.rpartition("/")[2] for one in inside} or {host_of_daemon(cell)}
-            if hosts <= set(nodes):
+            if hosts <= nodes:
                 for host in hosts:
                     found[host].append(cell)
     return found
