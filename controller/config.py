@@ -156,7 +156,7 @@ class Notifier(Group):
 
     name: Name
     changes: Annotated[tuple[Change, ...], AfterValidator(_some("change"))] = _ALL_CHANGES
-    """Which changes of an incident it is told. Of one that was planned so far the first that is not any more counts as ``opened`` as well."""
+    """Which changes of an incident it is told. Of one that was planned the first that is not any more is ``opened``, too."""
     give_up_after: Seconds = 86_400.0
     """Seconds after which an undelivered notice becomes a dead letter: a receiver gone for hours loses nothing."""
 
