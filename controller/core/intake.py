@@ -44,17 +44,18 @@ def _ends_with(state: CoreState, reading: Reading) -> set[str]:
     """Return the nodes (entities) with which that ends what a reading is about: a node itself, or those of a Ceph daemon, host or rack."""
     if reading.aspect in _OF_MAINTENANCE:
         return {reading.entity}
-    names = _hosts(state, reading) or {reading.entity}
+    names = _places(state, reading)
     return {member for name in names for need in state.topology.graph.needs(name) for member in need.members}
 
 
-def _hosts(state: CoreState, reading: Reading) -> set[str]:
-    """Return the CRUSH hosts of an OSD, or in a bucket; nothing for a monitor, which is on a node itself."""
+def _places(state: CoreState, reading: Reading) -> set[str]:
+    """Return what the graph of needs has a Ceph daemon on: a monitor by its name, the host of an OSD, the hosts in a bucket."""
     if reading.entity.startswith("ceph-mon/"):
-        return set()
+        known = state.facts.monitor_at(reading.entity.rpartition("/")[2])  # who was never answered knows its address alone
+        return {f"ceph-mon/{known}" if known else reading.entity}
     above = parts(state.facts, fsid_of(reading.entity), ())
     if reading.entity.startswith("ceph-host/"):
-        return hosts_in(reading.entity, above)
+        return hosts_in(reading.entity, above) or {reading.entity}
     return {reading.via if reading.via.startswith("ceph-host/") else above.get(reading.entity, reading.entity)}
 
 

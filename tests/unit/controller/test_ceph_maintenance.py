@@ -56,6 +56,7 @@ def is_meant(entity: str, aspect: str, *away: str, via: str = "") -> bool:
         ("node/pve1", "member", ""),
         (f"ceph-mon/{FSID}/a", "up", ""),
         (f"ceph-mon/{FSID}/a", "reach", ""),
+        (f"ceph-mon/{FSID}/10.0.3.1", "reach", ""),
         (f"ceph-osd/{FSID}/1", "up", f"ceph-host/{FSID}/pve1"),
         (f"ceph-osd/{FSID}/1", "up", "kernel"),
         (f"ceph-host/{FSID}/pve1", "up", f"ceph-host/{FSID}/r1"),
