@@ -164,7 +164,7 @@ class Notifier(Group):
 
     name: Name
     changes: Annotated[tuple[Change, ...], AfterValidator(_some("change"))] = _ALL_CHANGES
-    """Which changes of an incident it is told."""
+    """Which changes of an incident it is told. Of one that was planned the first that is not any more is ``opened``, too."""
     give_up_after: Seconds = 86_400.0
     """Seconds after which an undelivered notice is a dead letter, tried ten times at least: a receiver gone for hours loses nothing."""
 

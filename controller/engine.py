@@ -19,7 +19,7 @@ import structlog
 from controller.core.correlate import Heard, Tick, look_when_due, step, take
 from controller.core.effects import Effect, Tell
 from controller.core.evidence import SECOND
-from controller.core.report import Change, IncidentReport
+from controller.core.report import Change
 from controller.core.set_back import turn_to
 from controller.core.state import CoreState
 from controller.core.timings import Timings
@@ -180,7 +180,7 @@ class Engine:
         effects += step(self.state, Tick(), now, self._timings)[1]
         for effect in effects:
             if isinstance(effect, Tell):
-                self._tell(effect.report, transaction)
+                self._tell(effect, transaction)
         for table, key, record in self.state.take_changes():
             transaction.state.append(StateRow(table, key, None if record is None else msgpack.packb(record)))
         return transaction
@@ -213,11 +213,14 @@ class Engine:
                 return Reject(f"the controller fails with it: {described(error)}")
         return item
 
-    def _tell(self, report: IncidentReport, transaction: Transaction) -> None:
+    def _tell(self, effect: Tell, transaction: Transaction) -> None:
+        report = effect.report
         transaction.incidents.append(report)
         payload = report.model_dump_json()
         for performer, changes in self._performers.items():
-            if report.change in changes and not report.planned:
+            # What was planned and is not any more has opened for those who were never told of it.
+            is_wanted = report.change in changes or (effect.first and Change.OPENED in changes)
+            if is_wanted and not report.planned:
                 key = f"{performer}:{report.id}:{report.number}"
                 transaction.outbox.append(OutboxRow(performer, report.id, report.number, payload, key))
         log.info("incident", change=report.change.value, id=report.id, cause=report.cause, entity=report.entity, nodes=list(report.nodes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from controller.check.catalog import BY_ID
-from controller.check.finding import States
+from controller.check.finding import Gap, States
 from controller.check.run import check
 from events import definitions, host
 from events.base import Event
@@ -36,6 +36,12 @@ def found(identity: str, events: Events, states: States | None = None) -> list[s
     state = make.core(*events)
     report = check(state.facts, state.topology, states, [BY_ID[identity]])
     return [one.object for one in report.findings]
+
+
+def gaps(*events: Event) -> list[Gap]:
+    """Return what all checks could not look at in a cluster of these facts."""
+    state = make.core(*events)
+    return list(check(state.facts, state.topology).not_checked)
 
 
 def storage(name: str, type_: str, *content: str, **fields: Any) -> Event:

@@ -163,9 +163,9 @@ class Volumes:
         active: dict[str, set[str]] = {}
         for group, device in self._active():
             active.setdefault(group, set()).add(device)
-        for name, group in groups.items():
+        for name, one in groups.items():
             # The kernel goes on to name a disk below a volume that was taken away under it: then only memory knows its LUN.
-            group.whole = name in complete or (name in active and active[name] <= self._blocks.keys())
+            one.whole = name in complete or (name in active and active[name] <= self._blocks.keys())
 
     def _back(self, group: Group, backup: Backup) -> None:
         """Take in a backup: which disks are there, which are missing and where they were."""

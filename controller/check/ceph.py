@@ -13,7 +13,7 @@ from controller.check.finding import Check, Hit, Need, Severity
 from controller.check.networks import ceph_networks
 from controller.check.view import View, listed
 from controller.core.topology.network import address_of, network_of
-from events.definitions import CephDefined
+from events.definitions import CephDefined, CephHostDefined
 from events.host import NodeCeph, NodeNetworks
 
 _FEWEST: Final = 3
@@ -24,20 +24,33 @@ _NEEDS: Final = (Need.CEPH,)
 
 
 def _clusters(view: View) -> Iterator[tuple[str, CephDefined]]:
-    yield from ((f"ceph/{fsid}", one) for fsid, one in sorted(view.facts.of(CephDefined).items()))
+    own = view.facts.own_ceph()
+    if (one := view.facts.get(CephDefined, own)) is not None:
+        yield f"ceph/{own}", one
 
 
 def _own(view: View) -> Iterable[str]:
     return view.nodes if view.facts.of(CephDefined) else ()
 
 
+def _crush_hosts(view: View, fsid: str) -> list[str]:
+    """Return the hosts with OSDs that Ceph itself names; none where no agent may ask it."""
+    return sorted(key.partition("/")[2] for key, one in view.facts.of(CephHostDefined).items() if one.osds and key.startswith(f"{fsid}/"))
+
+
 def _hosts(view: View, fsid: str) -> list[str]:
+    """Return the hosts with OSDs: Ceph's own word, else the nodes', which no agent without privileges can give."""
     told = view.facts.of(NodeCeph)
-    return [node for node in view.nodes if node in told and told[node].osds and told[node].fsid in ("", fsid)]
+    return _crush_hosts(view, fsid) or [node for node in view.nodes if node in told and told[node].osds and told[node].fsid in ("", fsid)]
+
+
+def _untold(view: View) -> Iterable[str]:
+    """Return the nodes whose own word on their OSDs is needed: all of them, unless Ceph's own is there."""
+    return () if _crush_hosts(view, view.facts.own_ceph()) else _own(view)
 
 
 def _all_told(view: View) -> bool:
-    return all(node in view.facts.of(NodeCeph) for node in view.nodes)
+    return all(node in view.facts.of(NodeCeph) for node in _untold(view))
 
 
 def _few_monitors(view: View) -> Iterator[Hit]:
@@ -206,7 +219,7 @@ CHECKS: Final = (
         "Add hosts with OSDs, or correct the pool's size.",
         _few_hosts,
         (Need.CEPH, Need.DAEMONS),
-        _own,
+        _untold,
     ),
     Check(
         "ceph-no-spare-host",
@@ -216,7 +229,7 @@ CHECKS: Final = (
         "Add a host with OSDs; until then keep a spare, and maintain one host at a time.",
         _no_healing,
         (Need.CEPH, Need.DAEMONS),
-        _own,
+        _untold,
     ),
     Check(
         "ceph-link-slow",

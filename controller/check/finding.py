@@ -45,7 +45,7 @@ class Need(StrEnum):
     MULTIPATH = "multipath maps of each node"
     VOLUMES = "LVM volume groups of each node"
     NETWORKS = "addresses of each node"
-    DAEMONS = "Ceph daemons of each node"
+    DAEMONS = "Ceph's CRUSH map, or Ceph daemons of each node"
     STATES = "live states"
 
 

@@ -10,7 +10,6 @@ from typing import Final
 
 from controller.check.finding import Check, Hit, Need, Severity
 from controller.check.view import View
-from events.definitions import CephDefined
 
 _NEEDS: Final = (Need.STATES,)
 _BAD: Final = "bad"
@@ -61,11 +60,11 @@ def unknown_storages(view: View) -> Iterator[tuple[str, str]]:
 
 
 def unknown_ceph(view: View) -> Iterator[tuple[str, str]]:
-    """Yield ("", reason) for each Ceph cluster of which no state is known."""
-    heard = {entity for _, entity, _ in view.states or {}}
-    for fsid in sorted(view.facts.of(CephDefined)):
-        if not any(one.startswith((f"ceph/{fsid}", f"ceph-osd/{fsid}/", f"ceph-mon/{fsid}/", f"ceph-host/{fsid}/")) for one in heard):
-            yield "", f"no state of ceph/{fsid} is known: no agent reads Ceph's health"
+    """Yield ("", reason) when no state of the nodes' Ceph cluster is known."""
+    heard, fsid = {entity for _, entity, _ in view.states or {}}, view.facts.own_ceph()
+    of_it = (f"ceph/{fsid}", f"ceph-osd/{fsid}/", f"ceph-mon/{fsid}/", f"ceph-host/{fsid}/")
+    if fsid and not any(one.startswith(of_it) for one in heard):
+        yield "", f"no state of ceph/{fsid} is known: no agent reads Ceph's health"
 
 
 CHECKS: Final = (

@@ -24,7 +24,8 @@ _OWN: Final = frozenset({"iscsi", "iscsidirect", "nfs", "cifs", "rbd", "cephfs",
 
 def ceph_networks(view: View) -> list[str]:
     """Return the networks of the cluster's own Ceph, CIDR."""
-    found = [one for ceph in view.facts.of(CephDefined).values() for one in (*ceph.public_networks, *ceph.cluster_networks)]
+    ceph = view.facts.get(CephDefined, view.facts.own_ceph())
+    found = [*ceph.public_networks, *ceph.cluster_networks] if ceph is not None else []
     return list(dict.fromkeys(str(net) for one in found if (net := network_of(one)) is not None))
 
 

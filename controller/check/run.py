@@ -24,7 +24,7 @@ _OF_NODES: Final[Mapping[Need, tuple[type[Event], str]]] = {
     Need.MULTIPATH: (NodeMultipath, "multipath maps"),
     Need.VOLUMES: (NodeVolumes, "volume groups"),
     Need.NETWORKS: (NodeNetworks, "addresses"),
-    Need.DAEMONS: (NodeCeph, "Ceph daemons"),
+    Need.DAEMONS: (NodeCeph, "Ceph daemons, and Ceph's own map is not known"),
 }
 """Needs that each node fills itself, with the kind of fact and its name in a sentence."""
 

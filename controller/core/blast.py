@@ -9,6 +9,7 @@ from typing import Final
 from controller.core.backups import Backup, due
 from controller.core.causes import Cause
 from controller.core.incident import IncidentState
+from controller.core.inference.ceph import fsid_of, hosts_in, parts
 from controller.core.state import CONTROLLER, CoreState, Incident
 from controller.core.topology.domains import network_of_node
 from controller.core.topology.graph import State
@@ -80,22 +81,41 @@ def blast(state: CoreState, incident: Incident) -> Impact | None:
     alone = impact(state.topology, own)
     if incident.state in _OVER:
         return alone  # what others do to its guests now is their matter
-    live = [one for one in state.live_incidents() if one.cause not in _WEAKENED]
+    live = [one for one in state.live_incidents() if not _still_serves(one)]
     together = sorted({name for one in live for name in _failed(state, one) or ()})
-    if incident.cause in _WEAKENED or set(together) <= set(own):
+    if _still_serves(incident) or set(together) <= set(own):
         return alone
     return amid(state.topology, alone, together)
 
 
+def _still_serves(incident: Incident) -> bool:
+    """Tell whether what broke still serves, so that guests on it are only at risk."""
+    return incident.cause in _WEAKENED and not incident.halted
+
+
 def _failed(state: CoreState, incident: Incident) -> list[str] | None:
-    """Return the vertices that an incident's cause takes down; None when it is none of the kind."""
+    """Return the vertices that an incident takes down: by its cause, and by I/O that it stopped; None when it is none of the kind."""
+    own = _failed_by_cause(state, incident)
+    if not incident.halted:
+        return own
+    stopped = {cell.entity for key in incident.consequences if (cell := state.cells.get(key)) is not None and cell.aspect == "active"}
+    return sorted({*(own or ()), *(pool for cluster in stopped for pool in _pools(state.topology, fsid_of(cluster)))})
+
+
+def _pools(topology: Topology, fsid: str) -> list[str]:
+    """Return the pools of a Ceph cluster that something needs."""
+    return sorted(name for name in topology.graph.names() if name.startswith(f"ceph-pool/{fsid}/"))
+
+
+def _failed_by_cause(state: CoreState, incident: Incident) -> list[str] | None:
     topology = state.topology
     nodes = [node for node in incident.nodes if node != CONTROLLER]
     if incident.cause is Cause.NODE_STORAGE_NETWORK:
         return _lost_by(topology, incident.entity.partition("/")[2], incident.scope)
     if incident.cause in _OF_POOLS and not incident.entity.startswith("ceph-pool/"):
-        pools = f"ceph-pool/{incident.entity.partition('/')[2].partition('/')[0]}/"
-        return sorted(name for name in topology.graph.names() if name.startswith(pools))
+        return _pools(topology, fsid_of(incident.entity))
+    if incident.cause is Cause.CEPH_HOST_DOWN and incident.entity not in topology.graph:
+        return _hosts(state, incident.entity)
     if incident.cause in _EVERYWHERE or incident.cause in _OF_POOLS:
         return [incident.entity]
     if incident.cause in _WHERE_SEEN or incident.cause in _WEAKENED:
@@ -103,9 +123,14 @@ def _failed(state: CoreState, incident: Incident) -> list[str] | None:
     return None
 
 
+def _hosts(state: CoreState, bucket: str) -> list[str]:
+    """Return the hosts of a rack or larger CRUSH bucket, on which pools depend; itself where none is known."""
+    return sorted(hosts_in(bucket, parts(state.facts, fsid_of(bucket), state.cells.values()))) or [bucket]
+
+
 def backups_hit(state: CoreState, incident: Incident, found: Impact, now: int) -> list[Backup]:
     """Return the backup jobs that fail soon; none when what broke still serves, or serves again."""
-    if incident.cause in _WEAKENED or incident.state in _OVER:
+    if _still_serves(incident) or incident.state in _OVER:
         return []
     return due(state.topology, found, now)
 
@@ -114,7 +139,7 @@ def guests_hit(incident: Incident, found: Impact) -> tuple[list[str], list[str]]
     """Return the VMIDs of guests that stand still, and of those that the next failure would stop."""
     stopped = [one.vmid for one in found.with_effect(Effect.FROZEN, Effect.STOPPED, Effect.RESTARTED)]
     at_risk = [one.vmid for one in found.with_effect(Effect.AT_RISK, Effect.NO_START)]
-    return ([], [*stopped, *at_risk]) if incident.cause in _WEAKENED else (stopped, at_risk)
+    return ([], [*stopped, *at_risk]) if _still_serves(incident) else (stopped, at_risk)
 
 
 def seen_from(topology: Topology, entity: str, nodes: Iterable[str]) -> list[str]:

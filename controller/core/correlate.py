@@ -12,7 +12,7 @@ from typing import Final
 
 from controller.core.desk import SOON
 from controller.core.effects import Effect
-from controller.core.evidence import MOUNTS, SECOND, Answer, Reading, export_server, forgotten, overtaken, readings
+from controller.core.evidence import MOUNTS, SECOND, Answer, Reading, export_server, forgotten, outranked, overtaken, readings
 from controller.core.facts import KINDS as FACTS
 from controller.core.happenings import happenings
 from controller.core.intake import answer, forget, look, meant
@@ -22,6 +22,7 @@ from controller.core.state import CONTROLLER, CoreState, NodeInfo, cell_key
 from controller.core.timings import Timings
 from events.agent import AgentStarted
 from events.base import Event, State
+from events.ceph import CephOsdUp
 from events.cluster import NodeBooted
 from events.envelope import Envelope, UnknownEvent
 from events.host import NodeMounts
@@ -134,6 +135,8 @@ def _take(state: CoreState, envelope: Envelope, now: int, timings: Timings) -> N
             look(state, now + (timings.settle if reading.answer is Answer.BAD and not state.holds else soon))
     if (over := overtaken(event)) is not None:
         _let_go(state, cell_key(node, *over), envelope.observed_at, now)
+    if kernels := outranked(event):
+        _outrank(state, envelope, kernels, now)
     if event.state is State.INFO:
         _forget(state, envelope, event, now)
         for happening in happenings(event, node, envelope.observed_at, state.facts):
@@ -149,6 +152,19 @@ def _by_our_clock(state: CoreState, envelope: Envelope, now: int) -> Envelope:
         # Written by a clock that was wrong then, and may be right by now: what lay in the future would outrank all that comes until then.
         at = now
     return envelope if at == envelope.observed_at else envelope._replace(observed_at=at)
+
+
+def _outrank(state: CoreState, envelope: Envelope, kernels: tuple[str, str, str], now: int) -> None:
+    """Let no node's kernel say any more what a map that was seen later knows better."""
+    for node in state.nodes:
+        cell = state.cells.get(cell_key(node, *kernels))
+        if cell is None or cell.answer is not Answer.BAD or envelope.observed_at < cell.seen:
+            continue
+        if isinstance(envelope.event, CephOsdUp):
+            answer(state, node, Reading(cell.entity, cell.aspect, Answer.OK, cell.via, cell.layer), envelope.observed_at, "", envelope)
+            look(state, now + SECOND)
+        else:
+            forget(state, cell, now)
 
 
 def _forget(state: CoreState, envelope: Envelope, event: Event, now: int) -> None:

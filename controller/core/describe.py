@@ -9,7 +9,7 @@ from typing import Final
 
 from controller.core import backups
 from controller.core.blast import backups_hit, blast, guests_hit
-from controller.core.causes import CAUSES, Cause
+from controller.core.causes import CAUSES, Cause, Severity
 from controller.core.describe_ceph import ceph_why, span
 from controller.core.evidence import Answer
 from controller.core.happenings import Happening
@@ -54,6 +54,13 @@ def title(incident: Incident) -> str:
     return f"{text} ({listed(nodes)})" if nodes else text
 
 
+def severity(incident: Incident) -> Severity:
+    """Return how bad it is: what was meant is minor, and what stops I/O as bad as where nothing explains that."""
+    if incident.planned:
+        return "minor"
+    return CAUSES[Cause.CEPH_PG_INACTIVE if incident.halted else incident.cause].severity
+
+
 def report(state: CoreState, incident: Incident, change: Change, at: int) -> IncidentReport:
     """Build the public form of an incident as it stands now."""
     info = CAUSES[incident.cause]
@@ -76,7 +83,7 @@ def report(state: CoreState, incident: Incident, change: Change, at: int) -> Inc
         entity=incident.entity,
         title=title(incident),
         confidence=incident.confidence,
-        severity="minor" if incident.planned else info.severity,
+        severity=severity(incident),
         planned=incident.planned,
         nodes=tuple(incident.nodes),
         storages=tuple(sorted(seen | {one.storage for one in hit.storages} if hit is not None else seen)),

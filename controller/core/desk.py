@@ -68,5 +68,6 @@ class Desk:
         """Tell a change of an incident, and add it to its history."""
         incident.number += 1
         incident.changed_at = self.now
+        first, incident.called = not (incident.planned or incident.called), incident.called or not incident.planned
         self.note(incident, change.value, text)
-        self.effects.append(Tell(report(self.state, incident, change, self.now)))
+        self.effects.append(Tell(report(self.state, incident, change, self.now), first))

@@ -12,6 +12,8 @@ class Tell:
     """People and machines must be told of an incident's change; it must be stored in the same transaction as the state."""
 
     report: IncidentReport
+    first: bool = False
+    """Whether nobody was called for it before: it was planned until now, or is new. Who wants to hear of what opens wants this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,11 @@ UNJOINED_LASTS: Final = 60
 """A session that is known by its number only is another one after each login."""
 NFS_SOFT_LASTS: Final = 240
 """A soft mount's ``timed out`` has no closing line. Repeats come within a major timeout of 180 s while the server is away."""
+KERNEL: Final = "kernel"
+"""Way by which a node's kernel knows that an OSD is down or up."""
+KERNEL_LASTS: Final = 3600
+"""The kernel says once that an OSD is down, and nothing more once its client is gone or the OSD removed. After ten minutes Ceph takes the
+OSD out; an hour later its data is elsewhere."""
 _REMEMBERED: Final = 4096
 """Readings remembered for each form: a storm names the same few things again and again."""
 PVESTATD_LASTS: Final = 90
@@ -216,7 +221,9 @@ def _ceph_osd(event: Event) -> Readings:
     assert isinstance(event, ceph.CephOsdDown | ceph.CephOsdUp)
     if event.seen.source is Source.JOURNALD:
         # The kernel's client repeats what the map says, and not whether somebody meant it: proof beside the map, no fault beside it.
-        return (Reading(_subject(event), "up", Answer.BAD if event.state is State.BAD else Answer.OK, via="kernel", layer=SYMPTOMS),)
+        bad = event.state is State.BAD
+        lasts = KERNEL_LASTS if bad else 0
+        return (Reading(_subject(event), "up", Answer.BAD if bad else Answer.OK, via=KERNEL, layer=SYMPTOMS, lasts=lasts),)
     via = f"ceph-host/{event.subject.key.partition('/')[0]}/{event.host}" if event.host else ""
     if isinstance(event, ceph.CephOsdUp):
         return (Reading(_subject(event), "up", Answer.OK, via=via),)
@@ -411,6 +418,14 @@ def overtaken(event: Event) -> tuple[str, str, str] | None:
     """
     if type(event) is nfs.NfsMountResponsive:
         return f"nfs-server/{export_server(_subject(event))}", "reach", MOUNTS
+    return None
+
+
+def outranked(event: Event) -> tuple[str, str, str] | None:
+    """Return (entity, aspect, way) of what any node's kernel said of an OSD: the cluster's map knows better that it is up, or removed."""
+    is_of_map = event.seen.source is not Source.JOURNALD
+    if is_of_map and (type(event) is ceph.CephOsdUp or (type(event) is ceph.CephOsdMoved and event.to == "removed")):
+        return _subject(event), "up", KERNEL
     return None
 
 

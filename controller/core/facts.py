@@ -103,13 +103,23 @@ class Facts:
         return servers | {f"{fsid}/{one.name}": one.address for fsid, listed in self.monitors().items() for one in listed if one.name}
 
     def monitors(self) -> dict[str, tuple[definitions.CephMonitor, ...]]:
-        """Return the monitors of each Ceph cluster: those that it lists itself, else those of its configuration; without ports."""
+        """Return the monitors of each Ceph cluster: those that it lists itself, else those of its configuration; without ports.
+
+        Those of a cluster that was the nodes' own once are no more: another one has their addresses.
+        """
         found = {fsid: one.monitors for fsid, one in self.of(definitions.CephDefined).items()}
+        gone = set(found) - {self.own_ceph()}
         found |= {fsid: one.monitors for fsid, one in self.of(definitions.CephMonitorsListed).items()}
+        found = {fsid: monitors for fsid, monitors in found.items() if fsid not in gone}
         bare = definitions.CephMonitor
         return {
             fsid: tuple(bare(name=one.name, address=_without_port(one.address)) for one in monitors) for fsid, monitors in found.items()
         }
+
+    def own_ceph(self) -> str:
+        """Return the fsid of the Ceph cluster that the nodes run, as ceph.conf said last; empty when they run none."""
+        told = self._tables.get(definitions.CephDefined, {})
+        return max(told, key=lambda fsid: (told[fsid].at, fsid), default="")
 
     def monitor_at(self, address: str) -> str:
         """Return the name, ``fsid/name``, of the monitor at an address; empty where none is, or several are."""
@@ -132,7 +142,10 @@ class Facts:
             return self._end(_GONE[kind], event, at)
         if kind is StorageConfigValid:
             return [(StorageConfigBroken, section) for section in self._tables.pop(StorageConfigBroken, {})]
-        return self._hold(kind, key_of(event), event, at)
+        own = self.own_ceph()
+        changed = self._hold(kind, key_of(event), event, at)
+        # A cluster that was described before and is again says the same: that it is the own one makes the difference.
+        return changed or ([(kind, key_of(event))] if own != self.own_ceph() else [])
 
     def _hold(self, kind: type[Event], key: str, event: Event, at: int) -> list[Changed]:
         table = self._tables.setdefault(kind, {})

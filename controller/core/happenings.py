@@ -36,6 +36,7 @@ POINTING: Final = frozenset(
         "base",
         "monhost",
         "pool",
+        "data-pool",
         "fs-name",
         "volume",
         "path",
@@ -208,9 +209,9 @@ class Recent:
         self.all = {one.key: one for one in before}
         return [*touched, *self.all]
 
-    def is_in_maintenance(self, node: str) -> bool:
-        """Tell whether an administrator put a node (an entity) into HA maintenance."""
-        return any(one.lasts and one.topic == "maintenance" and one.about == node for one in self.all.values())
+    def in_maintenance(self) -> frozenset[str]:
+        """Return the nodes (entities) that an administrator put into HA maintenance."""
+        return frozenset(one.about for one in self.all.values() if one.lasts and one.topic == "maintenance")
 
     @staticmethod
     def _is_same(one: Happening, other: Happening) -> bool:

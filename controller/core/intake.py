@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from controller.core.evidence import PROBE_LASTS, PROBES, SECOND, Answer, Reading
+from controller.core.inference.ceph import fsid_of, hosts_in, parts
 from controller.core.state import Cell, CoreState, cell_key
 from events.base import Source
 from events.envelope import Envelope, UnknownEvent
@@ -24,13 +25,39 @@ def look(state: CoreState, at: int) -> None:
 
 
 _OF_MAINTENANCE: Final = frozenset({"member", "agent"})
+_OF_DAEMONS: Final = frozenset({"up", "reach"})
+_DAEMONS: Final = ("ceph-mon/", "ceph-osd/", "ceph-host/")
 
 
 def meant(state: CoreState, reading: Reading) -> Reading:
-    """Return a reading as planned where an administrator announced it: a node in HA maintenance may go down."""
-    if reading.answer is Answer.BAD and reading.aspect in _OF_MAINTENANCE and state.recent.is_in_maintenance(reading.entity):
-        return reading._replace(planned=True)
-    return reading
+    """Return a reading as planned where an administrator announced it: a node in HA maintenance may go down, with its Ceph daemons."""
+    if reading.answer is not Answer.BAD or not _may_end_with_a_node(reading) or not (away := state.recent.in_maintenance()):
+        return reading
+    nodes = _ends_with(state, reading)
+    return reading._replace(planned=True) if nodes and nodes <= away else reading
+
+
+def _may_end_with_a_node(reading: Reading) -> bool:
+    return reading.aspect in _OF_MAINTENANCE or (reading.aspect in _OF_DAEMONS and reading.entity.startswith(_DAEMONS))
+
+
+def _ends_with(state: CoreState, reading: Reading) -> set[str]:
+    """Return the nodes (entities) with which that ends what a reading is about: a node itself, or those of a Ceph daemon, host or rack."""
+    if reading.aspect in _OF_MAINTENANCE:
+        return {reading.entity}
+    names = _places(state, reading)
+    return {member for name in names for need in state.topology.graph.needs(name) for member in need.members}
+
+
+def _places(state: CoreState, reading: Reading) -> set[str]:
+    """Return what the graph of needs has a Ceph daemon on: a monitor by its name, the host of an OSD, the hosts in a bucket."""
+    if reading.entity.startswith("ceph-mon/"):
+        known = state.facts.monitor_at(reading.entity.rpartition("/")[2])  # who was never answered knows its address alone
+        return {f"ceph-mon/{known}" if known else reading.entity}
+    above = parts(state.facts, fsid_of(reading.entity), ())
+    if reading.entity.startswith("ceph-host/"):
+        return hosts_in(reading.entity, above) or {reading.entity}
+    return {reading.via if reading.via.startswith("ceph-host/") else above.get(reading.entity, reading.entity)}
 
 
 def forget(state: CoreState, cell: Cell, now: int) -> None:

@@ -13,6 +13,7 @@ from controller.core.inference.scene import Scene
 from controller.core.inference.verdict import Verdict, judge
 from controller.core.intake import answer, meant, settle_down
 from controller.core.matching import match
+from controller.core.outgrowing import grow, is_grave
 from controller.core.report import Change
 from controller.core.state import CONTROLLER, Cell, CoreState, Incident, cell_key
 from controller.core.timings import Timings
@@ -29,6 +30,8 @@ def look_now(state: CoreState, now: int, timings: Timings) -> list[Effect]:
     for incident in state.live_incidents():
         _progress(desk, incident)
     match(desk, _verdicts(desk))
+    for incident in state.live_incidents():
+        grow(desk, incident)
     _forget_old(desk)
     state.look_at = desk.next
     if desk.next is not None:
@@ -181,13 +184,24 @@ def _excused(desk: Desk, incident: Incident) -> set[str]:
     """Return cells that a recovering incident still answers for, and take in those that turned bad late."""
     roots = [desk.state.cells[key] for key in incident.roots if key in desk.state.cells]
     owned = {key for one in desk.state.live_incidents() for key in one.cells}
-    topology, cells = desk.state.topology, desk.state.cells.items()
-    late = [key for key, cell in cells if cell.answer is Answer.BAD and key not in owned and follows(cell, roots, topology)]
+    topology, cells = desk.state.topology, desk.state.cells
+    bad = [cell for cell in cells.values() if cell.answer is Answer.BAD and not _stays(desk, incident, cell)]
+    late = [cell.key for cell in bad if cell.key not in owned and follows(cell, roots, topology)]
     if late:
         incident.consequences = sorted({*incident.consequences, *late})
         desk.state.touch("incidents", incident.id)
         _finish(desk, incident, [])
-    return set(incident.consequences)
+    return {key for key in incident.consequences if key not in cells or not _stays(desk, incident, cells[key])}
+
+
+def _stays(desk: Desk, incident: Incident, cell: Cell) -> bool:
+    """Tell whether a cell is graver than what an incident that is over may leave behind while copies are made."""
+    due = (incident.recovered_at or desk.now) + desk.timings.consequence_hold
+    if cell.answer is not Answer.BAD or not is_grave(cell):
+        return False
+    if due > desk.now and cell.key in incident.consequences:
+        desk.again(due)
+    return due <= desk.now
 
 
 def _answers(desk: Desk, key: str) -> Answer:

@@ -10,6 +10,7 @@ from controller.core.evidence import SECOND, Answer
 from controller.core.incident import IncidentState, Trigger
 from controller.core.inference.scene import kind_of
 from controller.core.inference.verdict import Verdict
+from controller.core.outgrowing import beyond_plan, is_halted
 from controller.core.report import Change
 from controller.core.state import CONTROLLER, Incident
 
@@ -67,7 +68,7 @@ def _open(desk: Desk, verdict: Verdict, taken: set[str]) -> None:
     if before is not None and verdict.onset - (before.recovered_at or 0) <= _window(desk, before):
         _take_over(desk, before, verdict)
         before.relapses += 1
-        before.planned = _is_planned(desk, before)
+        _weigh(desk, before)
         desk.move(before, Trigger.RELAPSED)
         before.resolved_at = before.recovered_at = None
         desk.tell(before, Change.REOPENED, "it broke again soon after it had recovered")
@@ -120,15 +121,17 @@ def _new(desk: Desk, verdict: Verdict, relapses: int) -> Incident:
     )
     desk.state.incidents[incident.id] = incident
     _take_over(desk, incident, verdict)
-    incident.planned = _is_planned(desk, incident)
+    _weigh(desk, incident)
     desk.again(desk.now + desk.timings.confirm)
     return incident
 
 
-def _is_planned(desk: Desk, incident: Incident) -> bool:
-    """Tell whether an administrator meant all of it; what is well again already was meant by nobody."""
+def _weigh(desk: Desk, incident: Incident) -> None:
+    """Note whether an administrator meant all of it, and whether it stops I/O; what is well again already was meant by nobody."""
     bad = desk.bad(incident.roots)
-    return bool(bad) and all(cell.planned for cell in bad)
+    incident.planned = bool(bad) and all(cell.planned for cell in bad) and not beyond_plan(desk, incident)
+    incident.halted = is_halted(desk, incident)
+    incident.called = incident.called and not incident.planned
 
 
 def _take_over(desk: Desk, incident: Incident, verdict: Verdict) -> None:
@@ -180,21 +183,25 @@ def _revise(desk: Desk, incident: Incident, verdict: Verdict) -> None:
     if (stable_at := verdict.stable_at) > desk.now:
         desk.hold(stable_at)
         return
-    nodes, was = list(incident.nodes), title(incident)
+    nodes, was, planned = list(incident.nodes), title(incident), incident.planned
     incident.planned = incident.planned and all(desk.state.cells[key].planned for key in verdict.roots)
     if incident.state is IncidentState.RECOVERING:
         incident.relapses += 1
         desk.move(incident, Trigger.RELAPSED)
         _take_over(desk, incident, verdict)
+        incident.halted = is_halted(desk, incident)
         incident.recovered_at = None
         desk.tell(incident, Change.REOPENED, "it broke again before it had stayed well")
         return
     _take_over(desk, incident, verdict)
     if not same:
+        incident.halted = is_halted(desk, incident)
         desk.tell(incident, Change.REVISED, f"better explained so than as: {was}")
     elif set(incident.nodes) - set(nodes):
         new = sorted(set(incident.nodes) - set(nodes))
         desk.tell(incident, Change.REVISED, f"also reported by {', '.join(new)}")
+    elif planned and not incident.planned:
+        desk.tell(incident, Change.REVISED, "it is more than what was planned")
 
 
 def _merge(desk: Desk, taken: set[str]) -> None:

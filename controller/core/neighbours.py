@@ -64,7 +64,10 @@ TOLD_BY: Final[dict[Cause, str]] = {
     _C.VG_MISSING: (
         "The volume group is not there, or lacks a disk, and none of the LUNs and targets that it lies on is in trouble on that node."
     ),
-    _C.CEPH_OSD_DOWN: "The cluster's own map has one OSD down. All OSDs of its host are `ceph-host-down`.",
+    _C.CEPH_OSD_DOWN: (
+        "The cluster's own map has one OSD down. All OSDs of its host are `ceph-host-down`. The one after which placement groups serve no"
+        " I/O is as critical as `ceph-pg-inactive`."
+    ),
     _C.CEPH_HOST_DOWN: (
         "All OSDs of a host are down in the map. When the node also left the cluster it is `node-down`; when it hears no monitor of"
         " others, `node-storage-network`."

@@ -116,6 +116,10 @@ class Incident:
     relapses: int = 0
     planned: bool = False
     """Whether an administrator meant it, and nobody was told otherwise yet: then nobody is called."""
+    called: bool = False
+    """Whether people have been called for it."""
+    halted: bool = False
+    """Whether data of a Ceph cluster serves no I/O by it, although its cause alone leaves that be."""
     merged_into: str = ""
     joined: bool = False
     """Whether cells became part of it of which nobody was told yet."""
@@ -240,7 +244,14 @@ def _load_cell(record: dict[str, Any]) -> Cell:
 def _load_incident(record: dict[str, Any]) -> Incident:
     timeline = [(at, change, text) for at, change, text in record["timeline"]]
     proof = {key: (at, text) for key, (at, text) in record["proof"].items()}
-    fixed = {"state": IncidentState(record["state"]), "cause": Cause(record["cause"]), "timeline": timeline, "proof": proof}
+    called = record.get("called", not record["planned"])
+    fixed = {
+        "state": IncidentState(record["state"]),
+        "cause": Cause(record["cause"]),
+        "timeline": timeline,
+        "proof": proof,
+        "called": called,
+    }
     return Incident(**{**record, **fixed})
 
 

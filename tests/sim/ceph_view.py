@@ -63,6 +63,9 @@ def _agreed(stage: Stage, ceph: Ceph) -> Iterator[Watch]:
             )
         names = {f"osd {number}" for number in osds}
         yield _fact(stage, ceph, f"host {host}", partial(_all_of, stage, names), {_FAILED: (0, 0.3)}, (0, 0.3))
+    for rack, hosts in ceph.racks:
+        names = {f"host {host}" for host in hosts}
+        yield _fact(stage, ceph, f"host {rack}", partial(_all_of, stage, names), {_FAILED: (0, 0.3)}, (0, 0.3))
     for node in ceph.monitors:
         yield _fact(stage, ceph, f"mon {node}", partial(_monitor, stage, ceph, node), {_FAILED: (5, 10), _LOST: (5, 10)}, (2, 8))
     yield _fact(
@@ -145,6 +148,7 @@ def _seen_by(stage: Stage, ceph: Ceph, node: str) -> Iterator[Watch]:
     yield from (_listening(stage, ceph, node, monitor) for monitor in ceph.monitors)
     hosts = {str(number): host for host, osds in ceph.osds for number in osds}
     osds = dict(ceph.osds)
+    osds |= {rack: tuple(number for host in inside for number in osds[host]) for rack, inside in ceph.racks}
 
     def facts(kind: str) -> Callable[[], Collection[str] | None]:
         return lambda: None if _blind(stage, ceph, node) else [one.partition(" ")[2] for one in _down(stage, kind)]
@@ -162,7 +166,7 @@ def _seen_by(stage: Stage, ceph: Ceph, node: str) -> Iterator[Watch]:
 
     def host(one: str, bad: bool) -> list[Event]:
         subject = Entity(EntityKind.CEPH_HOST, f"{FSID}/{one}")
-        fields = {"subject": subject, "seen": _SEEN}
+        fields = {"subject": subject, "seen": _SEEN, "within": ceph.rack(one)}
         return [CephHostDown(**fields, osds=osds[one], planned=_is_planned(stage)) if bad else CephHostUp(**fields)]
 
     def mon(one: str, bad: bool) -> list[Event]:

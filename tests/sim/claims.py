@@ -71,5 +71,8 @@ def _wrong(life: Sequence[IncidentReport], claim: Claim, begin: int) -> Iterator
         yield "never called over"
     elif micros(last.at) - begin < claim.end:
         yield "called over before it was"
-    if any(one.planned is not claim.planned for one in life):
+    if claim.outgrown:
+        if not life[0].planned or _at_end(life, claim, begin).planned:
+            yield "not told as planned first, and as more than that while it lasts"
+    elif any(one.planned is not claim.planned for one in life):
         yield "told as not planned" if claim.planned else "told as planned"

@@ -2,6 +2,7 @@
 
 - ``maintenance NODE on|off``, ``arm``, ``disarm``: HA's manager writes it, every node reads it.
 - ``flags [FLAG…]``: the flags of Ceph's OSD map that are set from now on; ``noout`` makes what is down planned.
+- ``check CODE raised|cleared``: a health check of Ceph that is serious in itself; here since nothing that breaks follows from it.
 - ``change STORAGE PROPERTY BEFORE AFTER``: a property in storage.cfg; ``-`` for none.
 - ``point STORAGE ADDRESS``: storage.cfg names this NFS server for a storage from now on. Only the storage's own ever answered.
 - ``iscsid NODE``: iscsid is stopped in order; ``announced SAN TEXT…``: the target says that it will go.
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from events.base import Event, Seen, Source
-from events.ceph import CephFlagsChanged
+from events.ceph import CephCheckCleared, CephCheckRaised, CephFlagsChanged
 from events.cluster import HaArming, HaNodeMaintenance, PropertyChange, StorageConfigChanged
 from events.entity import Entity, EntityKind
 from events.iscsi import IscsiInitiatorStopped, IscsiTargetAnnouncement
@@ -62,6 +63,8 @@ class Happenings:
                 yield from self._point(storage, address)
             case ["flags", *flags]:
                 yield from self._flagged(tuple(flags))
+            case ["check", code, how]:
+                yield from ((node, _check(code, how == "raised"), (0.5, 2.5)) for node in self._stage.plan.nodes)
             case ["iscsid", node]:
                 yield node, IscsiInitiatorStopped(subject=Entity(EntityKind.NODE, node), seen=_JOURNAL), (0.05, 0.3)
             case ["announced", san, *text]:
@@ -99,6 +102,13 @@ class Happenings:
         self._stage.clear(("flag", one) for one in gone)
         event = CephFlagsChanged(subject=Entity(EntityKind.CEPH, FSID), seen=_CEPH, flags=flags, set=new, unset=gone)
         yield from ((node, event, (0.1, 1.5)) for node in self._stage.plan.nodes)
+
+
+def _check(code: str, is_raised: bool) -> Event:
+    cluster = Entity(EntityKind.CEPH, FSID)
+    if not is_raised:
+        return CephCheckCleared(subject=cluster, seen=_CEPH, code=code)
+    return CephCheckRaised(subject=cluster, seen=_CEPH, code=code, severity="HEALTH_ERR", summary="simulated", serious=True)
 
 
 def _value(text: str) -> str | None:

@@ -32,6 +32,9 @@ def configured(plan: Plan) -> Iterator[Event]:
             size=3,
             min_size=2,
         )
+        for node, osds in plan.ceph.osds if plan.ceph.racks else ():
+            subject = Entity(EntityKind.CEPH_HOST, f"{FSID}/{node}")
+            yield definitions.CephHostDefined(subject=subject, seen=_CONFIGURED, osds=osds, within=plan.ceph.rack(node))
     for guest in plan.guests:
         yield from _guest(guest)
     for name, nodes, guests in plan.rules:

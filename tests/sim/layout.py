@@ -79,7 +79,8 @@ def _others(given: Mapping[str, Any], networks: tuple[str, ...]) -> Iterator[Sto
 def _ceph(given: Mapping[str, Any], nodes: tuple[str, ...]) -> Ceph:
     each, hosts = given["osds"], nodes[: given["hosts"]]
     osds = tuple((node, tuple(range(index * each, (index + 1) * each))) for index, node in enumerate(hosts))
-    return Ceph(given["public"], nodes[: given["monitors"]], osds, tuple(given["pools"]))
+    racks = tuple((rack, tuple(inside)) for rack, inside in given.get("racks", {}).items())
+    return Ceph(given["public"], nodes[: given["monitors"]], osds, tuple(given["pools"]), racks)
 
 
 def _guest(text: str) -> Guest:

@@ -77,6 +77,12 @@ class Ceph:
     osds: tuple[tuple[str, tuple[int, ...]], ...]
     """Nodes with their OSDs."""
     pools: tuple[str, ...]
+    racks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """CRUSH racks with their nodes; none where all hosts are directly below the root."""
+
+    def rack(self, node: str) -> str:
+        """Return the rack of a node, empty where there are none."""
+        return next((rack for rack, nodes in self.racks if node in nodes), "")
 
 
 @dataclass(frozen=True, slots=True)

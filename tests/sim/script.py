@@ -11,7 +11,8 @@
 - ``channel``: fields of :class:`tests.sim.channel.Channel`; ``skew``: seconds by which nodes' clocks are wrong.
 - ``journals``: whether there are only journals, as in `faultline replay`: no probe, no heartbeat, no fact.
 - ``truth``: ``"BEGIN-END CAUSE ENTITY [NODES]"`` of each incident that must be told, in seconds; without END it lasts.
-  ``planned``: the same, and nobody may be called. ``passing``: ``"CAUSE ENTITY"`` that may be told first; a comment says why.
+  ``planned``: the same, and nobody may be called. ``outgrown``: planned at first, and people are called while it lasts.
+  ``passing``: ``"CAUSE ENTITY"`` that may be told first; a comment says why.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tests.sim.truth import Name
 
 _AFTERWARDS = 120
 """Seconds that a scenario goes on after its last step."""
-_KEYS = frozenset({"cluster", "nodes", "steps", "until", "channel", "skew", "journals", "truth", "planned", "passing"})
+_KEYS = frozenset({"cluster", "nodes", "steps", "until", "channel", "skew", "journals", "truth", "planned", "outgrown", "passing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Claim:
     nodes: tuple[str, ...] = ()
     """That are named; empty where it does not matter."""
     planned: bool = False
+    outgrown: bool = False
+    """Planned when it is told first, and not any more while it lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,12 @@ def _steps(text: str) -> Iterator[Step]:
 
 
 def _claims(given: Mapping[str, Any]) -> Iterator[Claim]:
-    for key in ("truth", "planned"):
+    for key in ("truth", "planned", "outgrown"):
         for text in given.get(key, ()):
             span, cause, entity, *nodes = text.split()
             begin, _, end = span.partition("-")
             named = tuple(nodes[0].split(",")) if nodes else ()
-            yield Claim(_micros(begin), _micros(end) if end else None, (cause, entity), named, key == "planned")
+            yield Claim(_micros(begin), _micros(end) if end else None, (cause, entity), named, key == "planned", key == "outgrown")
 
 
 def _name(words: list[str]) -> Name:

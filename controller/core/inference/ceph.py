@@ -7,10 +7,12 @@ reaches the monitors: that is its network's matter as well as theirs (:mod:`cont
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from controller.core.causes import Cause
+from controller.core.facts import Facts
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import COMPONENT, DIRECT, HOST
 from controller.core.inference.scene import Scene, kind_of
@@ -47,18 +49,34 @@ def host_of_daemon(cell: Cell) -> str:
     return host.rpartition("/")[2] if host.startswith("ceph-host/") and cell.aspect == "up" else ""
 
 
+def daemons(scene: Scene, cells: Iterable[Cell], nodes: AbstractSet[str]) -> dict[str, list[Cell]]:
+    """Return cells about OSDs, hosts and monitors of these nodes, by node; a rack all of whose hosts are such nodes is each of theirs."""
+    found: dict[str, list[Cell]] = defaultdict(list)
+    for mine in by_cluster(cells):
+        above = parts(scene.topology.facts, fsid_of(mine[0].entity), mine)
+        for cell in mine:
+            inside = hosts_in(cell.entity, above) if cell.entity.startswith("ceph-host/") else set()
+            hosts = {one.rpartition("/")[2] for one in inside} or {host_of_daemon(cell)}
+            if hosts <= nodes:
+                for host in hosts:
+                    found[host].append(cell)
+    return found
+
+
 def clusters(scene: Scene, cells: Iterable[Cell]) -> Iterator[Hypothesis]:
     """Yield the faults that cells about Ceph speak of."""
-    by_cluster: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        if is_ceph(cell):
-            by_cluster[fsid_of(cell.entity)].append(cell)
-    for fsid, mine in by_cluster.items():
+    for mine in by_cluster(cells):
+        fsid = fsid_of(mine[0].entity)
         yield from _plainly(scene, mine)
         yield from _buckets(scene, mine)
         yield from _monitors(scene, fsid, mine)
         yield from _space(scene, fsid, mine)
         yield from _slow(scene, fsid, mine)
+
+
+def by_cluster(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Return the cells about Ceph, those of each cluster together."""
+    return list(_grouped((cell for cell in cells if is_ceph(cell)), lambda cell: fsid_of(cell.entity)).values())
 
 
 def _grouped(cells: Iterable[Cell], name: Callable[[Cell], str]) -> dict[str, list[Cell]]:
@@ -82,7 +100,7 @@ def _buckets(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     up = [cell for cell in cells if cell.aspect == "up" and cell.entity.startswith(("ceph-osd/", "ceph-host/"))]
     if not up:
         return
-    above = _above(scene, up)
+    above = parts(scene.topology.facts, fsid_of(up[0].entity), up)
     for bucket in sorted({name for cell in up for name in _chain(cell.entity, above) if name.startswith("ceph-host/")}):
         group = [cell for cell in up if bucket in _chain(cell.entity, above)]
         osds = {cell.entity for cell in group if cell.entity.startswith("ceph-osd/")}
@@ -95,19 +113,25 @@ def _buckets(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
         yield suppose(scene, Cause.CEPH_HOST_DOWN, bucket, group, well, DIRECT if whole else HOST)
 
 
-def _above(scene: Scene, up: list[Cell]) -> dict[str, str]:
-    """Return what each OSD and CRUSH bucket of these cells' cluster is part of: as defined, and as signs say."""
-    fsid, facts = fsid_of(up[0].entity), scene.topology.facts
+def parts(facts: Facts, fsid: str, cells: Iterable[Cell]) -> dict[str, str]:
+    """Return what each OSD and CRUSH bucket of a cluster is part of: as defined, and as signs (cells) say."""
     found = {}
     for key, host in facts.of(CephHostDefined).items():
         if key.startswith(f"{fsid}/"):
             if host.within:
                 found[f"ceph-host/{key}"] = f"ceph-host/{fsid}/{host.within}"
             found.update({f"ceph-osd/{fsid}/{osd}": f"ceph-host/{key}" for osd in host.osds})
-    return {**found, **{cell.entity: cell.via for cell in up if cell.via.startswith("ceph-host/")}}
+    signs = (cell for cell in cells if cell.aspect == "up" and cell.via.startswith(f"ceph-host/{fsid}/"))
+    return {**found, **{cell.entity: cell.via for cell in signs}}
 
 
-def _chain(entity: str, above: dict[str, str]) -> list[str]:
+def hosts_in(bucket: str, above: Mapping[str, str]) -> set[str]:
+    """Return the hosts (entities) in a CRUSH bucket, by what is part of what: what OSDs are part of is a host."""
+    hosts = {host for osd, host in above.items() if osd.startswith("ceph-osd/")}
+    return {host for host in hosts if bucket in _chain(host, above)}
+
+
+def _chain(entity: str, above: Mapping[str, str]) -> list[str]:
     """Return an entity and all that it is part of."""
     found = [entity]
     while (entity := above.get(entity, "")) and entity not in found:

@@ -14,7 +14,7 @@ from typing import Final
 
 from controller.core.causes import Cause
 from controller.core.evidence import SECOND
-from controller.core.inference.ceph import fsid_of, host_of_daemon, is_ceph
+from controller.core.inference.ceph import daemons, fsid_of, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import ACCESS, ANSWERED, COMPONENT, HOST, NAMED, NODE_NETWORK, SUBNET, WAY
 from controller.core.inference.scene import Scene, coherent, is_network, is_of_mount, later, onset_of
@@ -37,7 +37,7 @@ def reaching(scene: Scene, roots: list[Cell]) -> Iterator[Hypothesis]:
     yield from _targets(scene, roots, lost)
     yield from _rejections(scene, roots, lost)
     yield from _subnets(scene, lost)
-    yield from _nodes(scene, lost, grouped((cell for cell in roots if is_ceph(cell)), host_of_daemon))
+    yield from _nodes(scene, lost, daemons(scene, roots, {cell.node for cell in lost}))
 
 
 def grouped(cells: Iterable[Cell], name: Callable[[Cell], str]) -> dict[str, list[Cell]]:

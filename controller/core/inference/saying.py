@@ -9,7 +9,7 @@ from typing import Final
 from controller.core.causes import Cause
 from controller.core.evidence import SECOND
 from controller.core.inference.alone import NEAR
-from controller.core.inference.ceph import host_of_daemon, is_ceph
+from controller.core.inference.ceph import daemons, is_ceph
 from controller.core.inference.hypothesis import Hypothesis, suppose
 from controller.core.inference.likelihood import DENIED, DIRECT, NAMED, NODE, SOME
 from controller.core.inference.reaching import one_server, since
@@ -140,11 +140,10 @@ def _servers(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
 def _nodes(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:
     """Yield nodes that are gone: they left the cluster and are fenced, their agents are silent, their OSDs and monitors are down."""
     gone = {cell.entity for cell in cells if kind_of(cell) == ("node", "member")}
+    of_node = daemons(scene, cells, {entity.partition("/")[2] for entity in gone}) if gone else {}
     for entity in sorted(gone):
-        name = entity.partition("/")[2]
         signs = [cell for cell in cells if cell.entity == entity and cell.aspect in _OF_A_DEAD_NODE]
-        daemons = [cell for cell in cells if host_of_daemon(cell) == name]
-        yield suppose(scene, Cause.NODE_DOWN, entity, [*signs, *daemons], (), NODE)
+        yield suppose(scene, Cause.NODE_DOWN, entity, [*signs, *of_node.get(entity.partition("/")[2], ())], (), NODE)
 
 
 def _outside(scene: Scene, cells: list[Cell]) -> Iterator[Hypothesis]:

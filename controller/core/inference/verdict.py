@@ -13,7 +13,7 @@ from controller.core.causes import Cause
 from controller.core.evidence import ROOT
 from controller.core.inference.alone import LASTING, NEAR, SAID_AGAIN, is_contradicted, is_of_one_look, stands_alone
 from controller.core.inference.beforehand import beforehand
-from controller.core.inference.ceph import clusters
+from controller.core.inference.ceph import by_cluster, clusters
 from controller.core.inference.configured import configured
 from controller.core.inference.consequences import follows
 from controller.core.inference.hypothesis import Hypothesis, suppose
@@ -22,7 +22,7 @@ from controller.core.inference.reaching import reaching
 from controller.core.inference.saying import said
 from controller.core.inference.scene import Scene, onset_of
 from controller.core.inference.search import NEVER, choose, greedy
-from controller.core.inference.settling import stable_at
+from controller.core.inference.settling import CEPH_AGREES, stable_at
 from controller.core.state import SEPARATOR, Cell
 from controller.core.timings import Timings
 
@@ -227,16 +227,28 @@ def _union(first: Verdict, other: Verdict) -> Verdict:
 
 
 def _with_consequences(scene: Scene, found: list[Verdict], by_key: dict[str, Cell]) -> list[Verdict]:
-    """Give each bad cell of a higher layer to the first fault that it can follow from."""
-    taken: set[str] = set()
+    """Give each bad cell of a higher layer to the first fault that it can follow from; I/O that stands still to the one that stopped it."""
+    higher = [cell for cell in scene.bad if cell.layer != ROOT]
+    stopped = [_stopped(scene, found, by_key, cells) for cells in by_cluster(cell for cell in higher if cell.aspect == "active")]
+    taken = set().union(*(keys for _, keys in stopped))
     result = []
     for one in found:
         roots = [by_key[key] for key in one.roots]
-        left = (cell for cell in scene.bad if cell.layer != ROOT and cell.key not in taken)
+        left = (cell for cell in higher if cell.key not in taken)
         cells = {cell.key for cell in left if follows(cell, roots, scene.topology)}
         taken |= cells
-        result.append(replace(one, consequences=frozenset(cells)))
+        result.append(replace(one, consequences=frozenset(cells.union(*(keys for by, keys in stopped if by is one)))))
     return result
+
+
+def _stopped(scene: Scene, found: list[Verdict], by_key: dict[str, Cell], cells: list[Cell]) -> tuple[Verdict | None, frozenset[str]]:
+    """Return the fault that stopped a Ceph cluster's I/O, with the cells that say so: those before it had left it running."""
+    began = onset_of(cells) + CEPH_AGREES
+    may = [one for one in found if any(follows(cell, [by_key[key] for key in one.roots], scene.topology) for cell in cells)]
+    if not may:
+        return None, frozenset()
+    last = max(may, key=lambda one: (one.onset <= began, one.onset if one.onset <= began else -one.onset))
+    return last, frozenset(cell.key for cell in cells)
 
 
 def _higher(scene: Scene, rest: list[Cell], by_key: dict[str, Cell], timings: Timings) -> list[Verdict]:

@@ -52,7 +52,7 @@ class Ceph:
         for key in sorted(facts.of(CephHostDefined)):
             fsid, _, host = key.partition("/")
             self._hosts.setdefault(fsid, []).append(host)
-        self.own = next(iter(sorted(self._defined)), "")
+        self.own = facts.own_ceph()
         """fsid of the cluster that these nodes run, empty when they run none."""
         for fsid in self._clusters:
             self._add(fsid)

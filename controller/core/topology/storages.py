@@ -6,7 +6,7 @@ iSCSI storage has the one portal that storage.cfg names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from controller.core.facts import Facts
@@ -139,17 +139,19 @@ class StorageNeeds:
         return self._server(kind, mount.source.strip("/").partition("/")[0], node)
 
     def _rbd(self, values: Values, node: str) -> Needs:
-        return self._rados(values, values.get("pool") or "rbd", node)
+        # With a data pool of its own (erasure coding) the pool itself holds the images' headers only.
+        pools = (values.get("pool") or "rbd", values.get("data-pool", ""))
+        return self._rados(values, [one for one in pools if one], node)
 
     def _cephfs(self, values: Values, node: str) -> Needs:
-        return self._rados(values, f"{values.get('fs-name') or 'cephfs'}_data", node)  # as Proxmox VE names the pools of a file system
+        return self._rados(values, [f"{values.get('fs-name') or 'cephfs'}_data"], node)  # as Proxmox VE names the pools of a file system
 
-    def _rados(self, values: Values, pool: str, node: str) -> Needs:
+    def _rados(self, values: Values, pools: Sequence[str], node: str) -> Needs:
         hosts = values.get("monhost", "").replace(",", " ").replace(";", " ").split()
         fsid = self._ceph.with_monitors(hosts) if hosts else self._ceph.own
         if fsid:
             way = self._access.way(host_of(hosts[0]), node) if hosts else self._access.into_one_of(self._ceph.networks(fsid), node)
-            return (*self._ceph.pool(fsid, pool), *way)
+            return (*(need for pool in pools for need in self._ceph.pool(fsid, pool)), *way)
         servers = tuple(dict.fromkeys(f"server/{host_of(one)}" for one in hosts))
         return (Group(servers, len(servers) // 2 + 1), *self._access.way(host_of(hosts[0]), node)) if servers else ()
 

@@ -4,6 +4,7 @@ import pytest
 
 from events.base import Event
 from events.cluster import MemberJoined, MemberLeft
+from events.definitions import CephDefined, CephHostDefined
 from events.entity import Entity, EntityKind
 from tests import checks
 from tests.checks import FSID, NODES, Case, ceph, corosync, datacenter, interfaces, nfs, osds, storage
@@ -125,6 +126,41 @@ CASES = {
         {("pve1", f"ceph/{FSID}", "check"): "ok"},
     ),
 }
+
+
+def crush(host: str, *numbers: int) -> Event:
+    """Return a host with these OSDs in Ceph's CRUSH map."""
+    return CephHostDefined(subject=f"ceph-host/{FSID}/{host}", seen=make.SEEN, osds=numbers)
+
+
+def test_hosts_are_those_of_cephs_own_map() -> None:
+    """Where Ceph's map is known no node need tell its OSDs, and what nodes tell counts no more; a host without OSDs is none."""
+    facts = (make.nodes(*THREE), ceph(), crush("pve1", 0), crush("pve2", 1), crush("pve3"), osds("pve3", 2))
+
+    assert checks.found("ceph-fewer-hosts-than-copies", facts, None) == [f"ceph/{FSID}"]
+    assert checks.found("ceph-no-spare-host", (*facts, crush("pve3", 2)), None) == [f"ceph/{FSID}"]
+    assert [gap for gap in checks.gaps(*facts) if gap.id in _OF_HOSTS] == []
+
+
+def test_hosts_that_nobody_knows_are_not_none() -> None:
+    """Where neither Ceph's map nor a node's daemons are known the checks of hosts say so, and find nothing."""
+    facts = (make.nodes(*THREE), ceph(), osds("pve1", 0))
+    gaps = [gap for gap in checks.gaps(*facts) if gap.id in _OF_HOSTS]
+
+    assert {(gap.id, gap.node) for gap in gaps} == {(one, node) for one in _OF_HOSTS for node in ("pve2", "pve3")}
+    assert all("not known" in gap.reason for gap in gaps)
+    assert [checks.found(one, facts, None) for one in sorted(_OF_HOSTS)] == [[], []]
+
+
+_OF_HOSTS = {"ceph-fewer-hosts-than-copies", "ceph-no-spare-host"}
+
+
+def test_a_ceph_cluster_that_is_gone_is_not_checked() -> None:
+    """Of two clusters that ceph.conf described one after the other only the last one is checked."""
+    old = CephDefined(subject="ceph/00000000-dead-4000-8000-000000000000", seen=make.SEEN, size=2)
+
+    assert checks.found("ceph-size-below-3", (NODES, old), None) == [str(old.subject)]
+    assert checks.found("ceph-size-below-3", (NODES, old, ceph()), None) == []
 
 
 @pytest.mark.parametrize("identity", CASES)

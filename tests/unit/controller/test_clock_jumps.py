@@ -124,13 +124,13 @@ def test_maintenance_lasts_through_a_clock_that_is_set_back() -> None:
     one = Cluster("a")
     one.say("a", HaNodeMaintenance(subject="node/a", seen=SEEN, active=True), HOUR)
     one.wait(0, 1)
-    during = one.state.recent.is_in_maintenance("node/a")
+    during = "node/a" in one.state.recent.in_maintenance()
     stored = {key for table, key, record in one.state.take_changes() if table == "happenings" and record is not None}
     one.say("a", HaNodeMaintenance(subject="node/a", seen=SEEN, active=False), 2)
 
     assert during
     assert stored == {key for key in stored if key.startswith(str(T0))}
-    assert not one.state.recent.is_in_maintenance("node/a")
+    assert "node/a" not in one.state.recent.in_maintenance()
 
 
 def test_nobody_is_silent_because_the_clock_was_set_back() -> None:

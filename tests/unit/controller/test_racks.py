@@ -7,7 +7,11 @@ from itertools import count
 
 import pytest
 
+from controller.core.evidence import ROOT, Answer
+from controller.core.facts import Facts
+from controller.core.inference.ceph import hosts_in, parts
 from controller.core.report import Change, IncidentReport
+from controller.core.state import Cell
 from events.base import Event, Seen, Source
 from events.ceph import CephHostDown, CephHostUp, CephOsdDown, CephOsdUp, CephPgsClean, CephPgsDegraded
 from events.definitions import CephHostDefined, CephHostGone
@@ -170,3 +174,23 @@ def test_a_rack_that_is_dissolved_while_it_comes_back_ends_with_its_last_host(or
 
     assert names(reports) == ["r2"]
     assert changes(reports) in ONCE
+
+
+def test_a_bucket_above_racks_holds_the_hosts_of_its_racks() -> None:
+    """What is part of what comes from the hosts' own words and, above racks, from the signs of racks; a circle ends."""
+    facts = Facts()
+    for host, osds in OSDS.items():
+        facts.take(CephHostDefined(subject=f"ceph-host/{FSID}/{host}", seen=SEEN, osds=osds, within=RACKS[host]), 0)
+    signs = [
+        Cell("pve1", f"ceph-host/{FSID}/{name}", "up", f"ceph-host/{FSID}/{within}", ROOT, Answer.BAD, 0, 0)
+        for name, within in (("r1", "east"), ("east", "east"))
+    ]
+    above = parts(facts, FSID, signs)
+
+    assert {name: sorted(hosts_in(f"ceph-host/{FSID}/{name}", above)) for name in ("r1", "r2", "east", "hB", "west")} == {
+        "r1": [f"ceph-host/{FSID}/hA", f"ceph-host/{FSID}/hD"],
+        "r2": [f"ceph-host/{FSID}/hB", f"ceph-host/{FSID}/hC"],
+        "east": [f"ceph-host/{FSID}/hA", f"ceph-host/{FSID}/hD"],
+        "hB": [f"ceph-host/{FSID}/hB"],
+        "west": [],
+    }

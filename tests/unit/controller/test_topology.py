@@ -8,7 +8,7 @@ from controller.core.topology.domains import domains, network_of_node
 from controller.core.topology.graph import Graph, Group, State, all_of
 from controller.core.topology.impact import Effect, Impact, amid, impact
 from events.base import Event
-from events.definitions import GuestGone, StorageDefined, StorageUndefined, VolumeUse
+from events.definitions import CephMonitor, CephMonitorsListed, GuestGone, StorageDefined, StorageUndefined, VolumeUse
 from events.entity import Entity, EntityKind
 from tests.sim import facts as make
 
@@ -323,6 +323,43 @@ class TestCeph:
 
         assert effects(impact(topology, monitors[:1])) == {"101": Effect.AT_RISK}
         assert effects(impact(topology, monitors[:2])) == {"101": Effect.FROZEN}
+
+    def test_a_data_pool_of_its_own_is_needed_as_well(self) -> None:
+        """An RBD storage with erasure coding needs the pool of its data and the pool of its images' headers."""
+        state = make.core(
+            *addresses(),
+            make.ceph(FSID, *((node, f"10.0.3.{number}") for number, node in enumerate(NODES, 1))),
+            make.storage("rbd1", "rbd", pool="vms", data_pool="vms-data"),
+            make.guest(101, "pve1", "rbd1"),
+        )
+        hit = {pool: effects(impact(state.topology, [f"ceph-pool/{FSID}/{pool}"])) for pool in ("vms", "vms-data", "other")}
+
+        assert hit == {"vms": {"101": Effect.FROZEN}, "vms-data": {"101": Effect.FROZEN}, "other": {}}
+
+    def test_the_own_cluster_is_the_one_that_was_described_last(self) -> None:
+        """A cluster that was created anew is what storages without monhost lie on, whatever its fsid; the old one is nobody's any more."""
+        old, new = "00000000-dead-4000-8000-000000000000", FSID
+        monitors = [(node, f"10.0.3.{number}") for number, node in enumerate(NODES, 1)]
+        listed = CephMonitorsListed(
+            subject=Entity(EntityKind.CEPH, old), seen=make.SEEN, monitors=tuple(CephMonitor(name=one, address=at) for one, at in monitors)
+        )
+        storages = [
+            make.storage("rbd1", "rbd", pool="vms"),
+            make.storage("rbd2", "rbd", pool="vms", monhost="10.0.3.1 10.0.3.2"),
+            make.guest(101, "pve1", "rbd1"),
+            make.guest(102, "pve1", "rbd2"),
+        ]
+        state = make.core(*addresses(), make.ceph(old, *monitors), listed, *storages, make.ceph(new, *monitors))
+        frozen = {"101": Effect.FROZEN, "102": Effect.FROZEN}
+
+        assert [effects(impact(state.topology, [f"ceph/{fsid}"])) for fsid in (old, new)] == [{}, frozen]
+        assert state.facts.monitor_at("10.0.3.1") == f"{new}/pve1"
+
+        state.learn(make.ceph(old, *monitors), 1000)
+        assert [effects(impact(state.topology, [f"ceph/{fsid}"])) for fsid in (old, new)] == [frozen, {}]
+
+        state.learn(make.ceph(new, *monitors), 500)  # late: observed before
+        assert state.facts.own_ceph() == old
 
     def test_hosts(self) -> None:
         """With three replicas of which two are needed, the second lost host freezes the pool."""
