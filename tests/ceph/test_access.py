@@ -116,8 +116,7 @@ def test_a_key_that_was_replaced_is_told_and_read_anew(watched: Watched) -> None
         again = watched.stored.cursor()
         for node in NODES:
             (watched.place / f"{node}.keyring").write_text(keyring(CLIENT, new, {}))
-        for node in NODES:
-            watched.until_watching(node, again, 90)
+        watched.until_told("agent.source.works", again, tuple(NODES), 90)
         assert not [one for one in watched.stored.since(cursor)[0] if one.kind == "ceph.quorum.lost"]
     finally:
         _replace(cluster, before)
