@@ -161,8 +161,8 @@ class Volumes:
         """Tell which groups need no disk beside those that are seen now, wherever they lay before."""
         complete = {one.get("LVM_VG_NAME_COMPLETE", "").strip("'") for one in self._found["udev"].values()}
         active: dict[str, set[str]] = {}
-        for group, device in self._active():
-            active.setdefault(group, set()).add(device)
+        for name, device in self._active():
+            active.setdefault(name, set()).add(device)
         for name, group in groups.items():
             # The kernel goes on to name a disk below a volume that was taken away under it: then only memory knows its LUN.
             group.whole = name in complete or (name in active and active[name] <= self._blocks.keys())
