@@ -161,11 +161,11 @@ class Volumes:
         """Tell which groups need no disk beside those that are seen now, wherever they lay before."""
         complete = {one.get("LVM_VG_NAME_COMPLETE", "").strip("'") for one in self._found["udev"].values()}
         active: dict[str, set[str]] = {}
-        for group, device in self._active():
-            active.setdefault(group, set()).add(device)
-        for name, one in groups.items():
+        for name, device in self._active():
+            active.setdefault(name, set()).add(device)
+        for name, group in groups.items():
             # The kernel goes on to name a disk below a volume that was taken away under it: then only memory knows its LUN.
-            one.whole = name in complete or (name in active and active[name] <= self._blocks.keys())
+            group.whole = name in complete or (name in active and active[name] <= self._blocks.keys())
 
     def _back(self, group: Group, backup: Backup) -> None:
         """Take in a backup: which disks are there, which are missing and where they were."""
