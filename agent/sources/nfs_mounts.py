@@ -4,8 +4,8 @@ Looks: ``mounts`` (rows of the mounts, with the answer of :mod:`agent.sources.nf
 and not mounted) and ``statistics`` (the kernel's counters of each mount since it was mounted, :mod:`agent.mountstats`).
 The table of mounts and the counters come from /proc, which the kernel answers from memory: no mount is touched.
 
-A denial may be the server's, or this node's own: a mount below a directory that the agent's user may not enter (`/root/nas`) cannot be
-asked. Which it is the directory above the mount tells, asked in the same way, for it may lie on a dead mount itself.
+A denial may be the server's, or this node's own: a mount below a directory that the agent's user may not enter (`/srv/private/nas`)
+cannot be asked. Which it is the directory above the mount tells, asked in the same way, for it may lie on a dead mount itself.
 """
 
 from __future__ import annotations

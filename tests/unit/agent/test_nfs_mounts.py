@@ -109,7 +109,7 @@ def test_errors_of_a_mount_are_told_by_name(tmp_path: Path, mounted: Callable[[s
 
 
 def test_a_mount_below_a_directory_that_may_not_be_entered_is_not_denied() -> None:
-    """`/root/nas` for another user than root: it cannot be seen, and that is nothing of its server's; where it can, it answers."""
+    """A mount below a directory of mode 0700 cannot be seen by another user, which is nothing of its server's; where it can, it answers."""
     other = ("/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
     with tempfile.TemporaryDirectory() as base:
         private = Path(base, "private")
